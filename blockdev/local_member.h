@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// LocalMember: a member on a file or block device of this machine.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "blockdev/checksum_table.h"
+#include "blockdev/env.h"
+#include "blockdev/log_reader.h"
+#include "blockdev/log_writer.h"
+#include "blockdev/member.h"
+#include "blockdev/overlay.h"
+#include "blockdev/superblock.h"
+
+namespace gemel::blockdev {
+
+class LocalMember final : public Member {
+public:
+    // Opens, locks and checks the member at `path`. `pool` outlives it.
+    static Task<Outcome<std::unique_ptr<LocalMember>>> open(Env& env, std::string path,
+                                                            size_t cache_bytes, BufferPool& pool);
+
+    const std::string& path() const override { return disk_->traits().path; }
+    const Superblock& superblock() const override { return superblocks_.current(); }
+    const Layout& layout() const override { return layout_; }
+    const DiskTraits& traits() const override { return disk_->traits(); }
+    const MemberCounters& counters() const override { return counters_; }
+
+    bool has_room(uint64_t batch_bytes) const override { return log_.has_room(batch_bytes); }
+    void append(AppendRequest& request) override;
+    uint64_t logged_sequence() const override { return log_.logged_sequence(); }
+    uint64_t log_bytes_used() const override { return log_.bytes_used(); }
+    Task<Status> flush() override;
+
+    Task<Status> checkpoint(uint64_t sequence, uint64_t bytes_wanted) override;
+    uint64_t tail_sequence() const override { return superblock().tail.sequence; }
+
+    Task<Status> read(uint64_t first_block, uint64_t count, std::byte* out) override;
+    bool try_read(uint64_t first_block, uint64_t count, std::byte* out) override;
+    Task<Result<BlockRun>> run_at(uint64_t first_block, uint64_t limit) override;
+    Task<Result<bool>> is_allocated(uint64_t first_block, uint64_t count) override;
+    Result<uint64_t> free_bytes() const override { return disk_->free_bytes(); }
+
+    Task<Result<Logged>> read_log(uint64_t head, ChainLink link) override;
+    Task<Status> complete_log(BatchRef batch, uint64_t offset) override;
+    void adopt(BatchRef batch, uint64_t offset) override;
+    Task<Status> claim() override;
+    Task<Status> begin_epoch(const ConfigurationRecord& configuration,
+                             std::span<const EpochRecord> history) override;
+    bool closed_cleanly() const override { return closed_cleanly_; }
+    Task<Result<uint64_t>> highest_stable_point(Uuid epoch_id) override;
+    Task<Status> close() override;
+
+    static constexpr uint64_t kMaximumReadBlocks = 256;   // Per request to the device.
+    static constexpr uint64_t kSmallReadBlocks = 4;
+
+private:
+    LocalMember(Env& env, std::unique_ptr<Disk> disk, std::unique_ptr<Superblock> superblock,
+                size_t cache_bytes, BufferPool& pool);
+
+    // Whether the block was there.
+    bool read_from_memory(uint64_t block, std::byte* out) const;
+    // `Limit` bounds `count` and with it the size of the frame: small reads stay cheap.
+    template <size_t Limit>
+    Task<Status> read_chunk(uint64_t first_block, uint64_t count, std::byte* out);
+    Status verify(uint64_t first_block, std::span<const uint64_t> checksums, const std::byte* out);
+    Task<Result<bool>> page_is_zero(uint64_t page);
+
+    Env& env_;
+    std::unique_ptr<Disk> disk_;
+    Layout layout_;
+    ecc::BlockHasher hasher_;
+    SuperblockStore superblocks_;
+    ChecksumTable table_;
+    LogWriter log_;
+    LogReader reader_;
+    Overlay overlay_;
+    AlignedBytes junk_;              // Where reads put blocks that nobody wants.
+    MemberCounters counters_;
+    bool checkpointing_ = false;
+    bool closed_cleanly_ = false;
+};
+
+}  // namespace gemel::blockdev

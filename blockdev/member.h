@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Member: one replica's storage, as the volume sees it, wherever it lies.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "blockdev/batch.h"
+#include "blockdev/disk.h"
+#include "blockdev/disk_format.h"
+#include "blockdev/layout.h"
+#include "blockdev/log_ring.h"
+#include "blockdev/task.h"
+
+namespace gemel::blockdev {
+
+// One batch on its way into one member's log. Lives with the volume until `done` has run.
+struct AppendRequest {
+    BatchRef batch;
+    Continuation done;         // Posted once the batch is logged, or `status` says why not.
+    Status status;
+    void* writer = nullptr;    // The rest is the member's, while in flight.
+    void* log_record = nullptr;
+    IoSegment segment;
+    IoRequest io;
+};
+
+// Blocks that share one property.
+struct BlockRun {
+    uint64_t count = 0;
+    bool zero = false;         // Known to be zero without reading.
+};
+
+struct MemberCounters {
+    uint64_t blocks_read = 0;
+    uint64_t blocks_verified = 0;
+    uint64_t mismatches = 0;
+    uint64_t read_errors = 0;
+    uint64_t write_errors = 0;
+    uint64_t checkpoints = 0;
+};
+
+// Errors of the device come back as they are; the caller decides what becomes of the member.
+// All calls on one thread. Blocks are numbered within the volume.
+class Member {
+public:
+    virtual ~Member() = default;
+
+    virtual const std::string& path() const = 0;
+    // As last written, or as found at open.
+    virtual const Superblock& superblock() const = 0;
+    virtual const Layout& layout() const = 0;
+    virtual const DiskTraits& traits() const = 0;
+    virtual const MemberCounters& counters() const = 0;
+
+    // --- Log. Batches are appended in order; `append` never fails at once. has_room() first.
+    virtual bool has_room(uint64_t batch_bytes) const = 0;
+    virtual void append(AppendRequest& request) = 0;
+    // Everything up to here has been logged without a gap.
+    virtual uint64_t logged_sequence() const = 0;
+    virtual uint64_t log_bytes_used() const = 0;
+    // Makes everything whose append (or other write) had completed before the call durable.
+    virtual Task<Status> flush() = 0;
+
+    // --- Home. Nothing above `sequence` is brought home; space in the log is free afterwards. At
+    // most about `bytes_wanted` are moved per call. Errc::no_space leaves everything as it was.
+    virtual Task<Status> checkpoint(uint64_t sequence, uint64_t bytes_wanted) = 0;
+    // The first sequence number that is not home.
+    virtual uint64_t tail_sequence() const = 0;
+
+    // --- Reading: the newest version, from the log's memory or from home, verified. `out` is
+    // aligned for direct I/O. The caller keeps writes to these blocks away meanwhile.
+    virtual Task<Status> read(uint64_t first_block, uint64_t count, std::byte* out) = 0;
+    // Serves the read if that needs no I/O at all.
+    virtual bool try_read(uint64_t first_block, uint64_t count, std::byte* out) = 0;
+    // How the blocks from first_block on (at most `limit`) begin.
+    virtual Task<Result<BlockRun>> run_at(uint64_t first_block, uint64_t limit) = 0;
+    // Whether each of the blocks already has its space at home.
+    virtual Task<Result<bool>> is_allocated(uint64_t first_block, uint64_t count) = 0;
+    // What its file system could still give; UINT64_MAX where space cannot run out.
+    virtual Result<uint64_t> free_bytes() const = 0;
+
+    // --- Opening. Used before the volume serves, in this order.
+    // Writes down on the member that this process has it. Until then opening has changed nothing.
+    virtual Task<Status> claim() = 0;
+    // The batch that follows `link`, if a writer at ring position `head` logged it here.
+    struct Logged {
+        BatchRef batch;
+        uint64_t offset = 0;
+    };
+    virtual Task<Result<Logged>> read_log(uint64_t head, ChainLink link) = 0;
+    // The highest stable point in any valid batch header of this epoch, wherever it lies in the ring:
+    // finds out whether the end of a chain is a hole. 0 if there is none.
+    virtual Task<Result<uint64_t>> highest_stable_point(Uuid epoch_id) = 0;
+    // True if the last owner closed the member in order: then its log ends where it seems to.
+    virtual bool closed_cleanly() const = 0;
+    // Puts a batch that this member lacks at its place in the ring.
+    virtual Task<Status> complete_log(BatchRef batch, uint64_t offset) = 0;
+    // Takes a batch that is in the ring at `offset` into the overlay, to be checkpointed.
+    virtual void adopt(BatchRef batch, uint64_t offset) = 0;
+    // Writes the configuration with its new epoch into both superblocks, with the epochs before it,
+    // oldest first. The log must be empty.
+    virtual Task<Status> begin_epoch(const ConfigurationRecord& configuration,
+                                     std::span<const EpochRecord> history) = 0;
+
+    // Releases the member. Everything in flight must have ended.
+    virtual Task<Status> close() = 0;
+};
+
+}  // namespace gemel::blockdev

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blockdev/superblock.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "blockdev/assert.h"
+#include "blockdev/bytes.h"
+#include "blockdev/member_lock.h"
+
+namespace gemel::blockdev {
+
+namespace {
+
+uint64_t superblock_checksum(const Superblock& superblock, uint64_t offset) {
+    return ecc::hash64(bytes_of(superblock).subspan(sizeof(le64)), offset);
+}
+
+}  // namespace
+
+std::unique_ptr<Superblock> make_superblock_buffer() {
+    auto superblock = std::make_unique<Superblock>();
+    std::memset(static_cast<void*>(superblock.get()), 0, sizeof(Superblock));
+    return superblock;
+}
+
+bool has_superblock_magic(const Superblock& superblock) {
+    return superblock.magic == kSuperblockMagic;
+}
+
+bool is_superblock_of_newer_format(const Superblock& superblock) {
+    return has_superblock_magic(superblock) && superblock.minimum_reader > kFormatVersion;
+}
+
+const char* configuration_fault(const ConfigurationRecord& configuration) {
+    const uint32_t count = configuration.member_count;
+    if (count == 0 || count > kMaximumMembers) return "member count";
+    if (configuration.mode != static_cast<uint32_t>(ConsistencyMode::sync)) {
+        return "consistency mode";
+    }
+    if (configuration.epoch.number == 0 || configuration.epoch.id.is_nil() ||
+        configuration.epoch.first_sequence == 0) {
+        return "epoch";
+    }
+    for (uint32_t i = 0; i < count; ++i) {
+        const ConfiguredMember& member = configuration.members[i];
+        if (member.uuid.is_nil() || member.reserved != 0 ||
+            member.state != static_cast<uint32_t>(ConfiguredState::in_sync)) {
+            return "configured member";
+        }
+        for (uint32_t j = 0; j < i; ++j) {
+            if (configuration.members[j].uuid == member.uuid) return "member listed twice";
+        }
+    }
+    return nullptr;
+}
+
+const char* superblock_fault(const Superblock& superblock, uint64_t offset) {
+    if (!has_superblock_magic(superblock)) return "magic";
+    if (is_superblock_of_newer_format(superblock)) return "newer format";
+    if (superblock.checksum != superblock_checksum(superblock, offset)) return "checksum";
+    if (superblock.version == 0 || superblock.member.is_nil() || superblock.volume.is_nil()) {
+        return "identity";
+    }
+    if (superblock.name[0] == 0 || std::memchr(superblock.name, 0, sizeof superblock.name) == nullptr) {
+        return "name";
+    }
+    if (const char* fault = geometry_fault(superblock.geometry); fault != nullptr) return fault;
+    if (const char* fault = configuration_fault(superblock.configuration); fault != nullptr) {
+        return fault;
+    }
+    const uint64_t log_size = superblock.geometry.log_size;
+    if (superblock.tail.ring_offset > log_size || superblock.tail.ring_offset % kBlockSize != 0 ||
+        superblock.tail.sequence == 0) {
+        return "log tail";
+    }
+    if (superblock.epoch_count == 0 || superblock.epoch_count > kEpochHistory) {
+        return "epoch history";
+    }
+    if (superblock.root_count != from_record(superblock.geometry).root_pages()) return "roots";
+    return nullptr;
+}
+
+void seal_superblock(Superblock& superblock, uint64_t offset) {
+    superblock.checksum = superblock_checksum(superblock, offset);
+    CHECK(superblock_fault(superblock, offset) == nullptr);
+}
+
+std::string volume_name(const Superblock& superblock) {
+    const auto* end = static_cast<const char*>(
+        std::memchr(superblock.name, 0, sizeof superblock.name));
+    return {superblock.name,
+            end != nullptr ? static_cast<size_t>(end - superblock.name) : sizeof superblock.name};
+}
+
+namespace {
+
+struct CopyReading {
+    std::unique_ptr<Superblock> superblock;
+    const char* fault = nullptr;
+};
+
+Task<CopyReading> read_copy(Disk& disk, uint64_t offset) {
+    CopyReading reading;
+    reading.superblock = make_superblock_buffer();
+    if (offset % kBlockSize != 0 || disk.size() < kSuperblockSize ||
+        offset > disk.size() - kSuperblockSize) {
+        reading.fault = "beyond the end of the member";
+        co_return reading;
+    }
+    AlignedBytes buffer = allocate_aligned(kSuperblockSize);
+    const Status status = co_await disk.read(offset, {buffer.get(), kSuperblockSize});
+    if (!status.ok()) {
+        reading.fault = "cannot be read";
+        co_return reading;
+    }
+    std::memcpy(static_cast<void*>(reading.superblock.get()), buffer.get(), kSuperblockSize);
+    reading.fault = superblock_fault(*reading.superblock, offset);
+    co_return reading;
+}
+
+Problem no_superblock(const Disk& disk, const Superblock& a, const char* fault_a) {
+    const std::string& path = disk.traits().path;
+    if (disk.size() < kLogOffset + kMinimumLogSize) {
+        return {Errc::invalid, path + ": too small to be a Gemel member (" +
+                                   std::to_string(disk.size()) + " bytes); check the path"};
+    }
+    if (is_superblock_of_newer_format(a)) {
+        return {Errc::unsupported, path + ": its format needs Gemel format " +
+                                       std::to_string(a.minimum_reader) +
+                                       "; this program reads up to " +
+                                       std::to_string(kFormatVersion) + ": upgrade Gemel"};
+    }
+    if (!has_superblock_magic(a)) {
+        return {Errc::invalid, path + ": not a Gemel member (no superblock); check the path"};
+    }
+    return {Errc::corrupt, path + ": both superblocks are damaged (A: " + fault_a +
+                               "); the member can only be made anew from the others"};
+}
+
+}  // namespace
+
+Task<Outcome<SuperblockReading>> read_superblocks(Disk& disk) {
+    CopyReading a = co_await read_copy(disk, 0);
+    CopyReading b;
+    if (a.fault == nullptr) {
+        b = co_await read_copy(disk, a.superblock->geometry.superblock_b_offset);
+    } else if (is_superblock_of_newer_format(*a.superblock)) {
+        co_return no_superblock(disk, *a.superblock, a.fault);
+    } else {
+        const std::unique_ptr<OwnerRecord> owner = co_await read_owner(disk);
+        b.fault = "its place is unknown";
+        if (owner) b = co_await read_copy(disk, owner->superblock_b_offset);
+    }
+    if (a.fault != nullptr && b.fault != nullptr) {
+        co_return no_superblock(disk, *a.superblock, a.fault);
+    }
+    SuperblockReading reading;
+    reading.fault_a = a.fault;
+    reading.fault_b = b.fault;
+    const bool take_b = a.fault != nullptr ||
+                        (b.fault == nullptr && b.superblock->generation > a.superblock->generation);
+    reading.superblock = std::move(take_b ? b.superblock : a.superblock);
+    co_return reading;
+}
+
+SuperblockStore::SuperblockStore(Disk& disk, std::unique_ptr<Superblock> current)
+    : disk_(disk), current_(std::move(current)) {}
+
+// Even generations lie in copy A, odd ones in copy B, so the next one never replaces the newest.
+uint64_t SuperblockStore::offset_of_next() const {
+    return (current_->generation + 1) % 2 == 0 ? 0 : current_->geometry.superblock_b_offset.get();
+}
+
+Task<Status> SuperblockStore::write_one() {
+    const uint64_t offset = offset_of_next();
+    current_->generation = current_->generation + 1;
+    seal_superblock(*current_, offset);
+    AlignedBytes buffer = allocate_aligned(kSuperblockSize);
+    std::memcpy(buffer.get(), current_.get(), kSuperblockSize);
+    const Status written = co_await disk_.write(offset, {buffer.get(), kSuperblockSize});
+    if (!written.ok()) co_return written;
+    co_return co_await disk_.sync();
+}
+
+Task<Status> SuperblockStore::write_both() {
+    const Status first = co_await write_one();
+    if (!first.ok()) co_return first;
+    co_return co_await write_one();
+}
+
+}  // namespace gemel::blockdev
