@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "net/nbd_registry.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "net/nbd_connection.h"
+
+namespace gemel::net {
+
+namespace {
+
+// How often a connection that waits for others looks whether its own client is still there.
+constexpr uint64_t kLookNs = 100 * kMillisecond;
+
+NbdExport make_export(const BlockDevice& device, std::string name) {
+    NbdExport exported;
+    exported.description = "Gemel volume " + name;
+    exported.name = std::move(name);
+    exported.geometry = device.geometry();
+    exported.geometry.maximum_transfer =
+        std::min(exported.geometry.maximum_transfer, kNbdTransferBytesMax);
+    return exported;
+}
+
+}  // namespace
+
+NbdRegistry::NbdRegistry(Env& environment, BlockDevice& served, std::string export_name)
+    : env(environment),
+      device(served),
+      exported(make_export(served, std::move(export_name))),
+      budget(environment, kNbdBytesPerServer),
+      ended_(environment) {
+    budget.on_shortage([](void* self) { static_cast<NbdRegistry*>(self)->cut_stalled(); }, this);
+}
+
+void NbdRegistry::add(NbdConnection& connection) {
+    connection.set_id(next_id_++);
+    connections_.push_back(&connection);
+    ++counters.connections;
+    ++counters.connections_total;
+}
+
+void NbdRegistry::remove(NbdConnection& connection) {
+    std::erase(connections_, &connection);
+    --counters.connections;
+    something_ended();
+}
+
+Task<bool> NbdRegistry::wait_for_closed_peers(NbdConnection& self) {
+    std::vector<uint64_t> leaving;
+    for (const NbdConnection* other : connections_) {
+        if (other != &self && other->may_have_requests() && other->peer_closed()) {
+            leaving.push_back(other->id());
+        }
+    }
+    const uint64_t grace_end = env.now_ns() + kNbdDrainGraceNs;
+    while (!self.is_cut() && !self.peer_closed()) {
+        bool any_left = false;
+        for (NbdConnection* other : connections_) {
+            if (std::ranges::find(leaving, other->id()) == leaving.end()) continue;
+            if (!other->may_have_requests()) continue;
+            any_left = true;
+            // It has sent requests that we do not read, because it does not read our replies: they
+            // were never answered, and may be dropped.
+            if (env.now_ns() >= grace_end) other->cut("its client closed it and left no end");
+        }
+        if (!any_left) co_return true;
+        co_await ended_.wait_until(env.now_ns() + kLookNs);
+    }
+    co_return false;
+}
+
+void NbdRegistry::cut_stalled() {
+    const uint64_t now = env.now_ns();
+    for (NbdConnection* connection : connections_) {
+        if (connection->waits_for_client(now) < kNbdStallLimitNs) continue;
+        connection->cut("its client makes no progress while others wait for memory");
+    }
+}
+
+}  // namespace gemel::net
