@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mirror/create.h"
+
+#include <algorithm>
+
+#include "blockdev/format_member.h"
+#include "blockdev/local_member.h"
+#include "mirror/configuration.h"
+
+namespace gemel::mirror {
+
+using blockdev::ConfigurationRecord;
+using blockdev::Layout;
+using blockdev::MemberIdentity;
+using blockdev::NewMember;
+
+namespace {
+
+constexpr uint64_t kDefaultGrowth = 4;
+
+std::optional<Problem> check_options(const CreateOptions& options) {
+    if (options.size == 0 || options.size % blockdev::kBlockSize != 0) {
+        return Problem{Errc::invalid, "the size must be a multiple of 4096 bytes and not 0, not " +
+                                          std::to_string(options.size)};
+    }
+    if (options.size > blockdev::kMaximumVolumeSize ||
+        options.max_size > blockdev::kMaximumVolumeSize) {
+        return Problem{Errc::invalid, "a volume can have at most " +
+                                          std::to_string(blockdev::kMaximumVolumeSize >> 40) +
+                                          " TiB"};
+    }
+    if (options.max_size != 0 && options.max_size < options.size) {
+        return Problem{Errc::invalid, "the maximum size is smaller than the size"};
+    }
+    if (options.log_size % blockdev::kMiB != 0 || options.log_size < blockdev::kMinimumLogSize ||
+        options.log_size > blockdev::kMaximumLogSize) {
+        return Problem{Errc::invalid, "the log size must be a multiple of 1 MiB from 4 MiB to "
+                                      "64 GiB"};
+    }
+    if (options.log_limit == 0 || options.log_limit % blockdev::kBlockSize != 0 ||
+        options.log_limit > (512ull << 10)) {
+        return Problem{Errc::invalid,
+                       "the log limit must be a multiple of 4096 bytes, at most 512 KiB"};
+    }
+    if (options.members.size() < 2 || options.members.size() > blockdev::kMaximumMembers) {
+        return Problem{Errc::invalid, "a mirror needs 2 to 16 members, not " +
+                                          std::to_string(options.members.size())};
+    }
+    for (size_t i = 0; i < options.members.size(); ++i) {
+        const auto begin = options.members.begin();
+        if (std::find(begin, begin + static_cast<ptrdiff_t>(i), options.members[i]) !=
+            begin + static_cast<ptrdiff_t>(i)) {
+            return Problem{Errc::invalid,
+                           options.members[i] + ": is given twice; each member once"};
+        }
+    }
+    return std::nullopt;
+}
+
+Layout layout_for(const CreateOptions& options) {
+    const uint64_t growth = std::min(options.size * kDefaultGrowth, blockdev::kMaximumVolumeSize);
+    const uint64_t maximum = options.max_size != 0 ? options.max_size : growth;
+    Layout layout = blockdev::make_layout(options.size, maximum, options.log_size);
+    layout.log_limit = static_cast<uint32_t>(options.log_limit);
+    layout.preallocated = options.preallocate;
+    return layout;
+}
+
+// Everything that can be found out before any member is changed.
+std::optional<Problem> check_room(const std::vector<NewMember>& members, const Layout& layout) {
+    for (const NewMember& member : members) {
+        const std::string& path = member.path;
+        if (member.disk->traits().is_block_device) {
+            if (member.disk->size() >= layout.member_size()) continue;
+            const uint64_t fits = blockdev::largest_volume(member.disk->size(),
+                                                           layout.maximum_size, layout.log_size);
+            return Problem{Errc::no_space,
+                           path + ": too small: it has " + std::to_string(member.disk->size()) +
+                               " bytes and needs " + std::to_string(layout.member_size()) +
+                               "; a volume of up to " + std::to_string(fits) + " bytes would fit"};
+        }
+        const Result<uint64_t> free = member.disk->free_bytes();
+        if (!free.ok()) return Problem{free.error().code, path + ": " + free.error().text()};
+        const uint64_t needed = layout.log_size + blockdev::kMiB +
+                                (layout.preallocated ? layout.volume_size : 0);
+        if (free.value() < needed) {
+            return Problem{Errc::no_space, path + ": its file system has " +
+                                               std::to_string(free.value()) +
+                                               " bytes free and the member needs at least " +
+                                               std::to_string(needed)};
+        }
+    }
+    return std::nullopt;
+}
+
+Task<std::optional<Problem>> open_all(Env& env, const CreateOptions& options,
+                                      std::vector<NewMember>& members) {
+    for (const std::string& path : options.members) {
+        Outcome<NewMember> member =
+            co_await blockdev::open_new_member(env, path, options.force);
+        if (!member.ok()) co_return member.error();
+        members.push_back(std::move(member).value());
+    }
+    co_return std::nullopt;
+}
+
+Task<std::optional<Problem>> format_all(Env& env, const CreateOptions& options,
+                                        const Layout& layout, std::vector<NewMember>& members,
+                                        VolumeDescription& description) {
+    for (NewMember& member : members) {
+        const Status prepared =
+            co_await blockdev::prepare_member(env, *member.disk, layout, options.force);
+        if (!prepared.ok()) {
+            co_return Problem{prepared.error().code,
+                              member.path + ": cannot be prepared: " + prepared.error().text()};
+        }
+    }
+    std::vector<Uuid> uuids;
+    for (const MemberDescription& member : description.members) uuids.push_back(member.uuid);
+    const ConfigurationRecord configuration = first_configuration(env, uuids);
+    MemberIdentity identity;
+    identity.volume = description.uuid;
+    identity.name = description.name;
+    identity.created_s = env.wall_clock_s();
+    fill_random(env, identity.secret);
+    for (size_t i = 0; i < members.size(); ++i) {
+        identity.member = uuids[i];
+        const Status finished = co_await blockdev::finish_member(env, *members[i].disk, layout,
+                                                                 identity, configuration);
+        if (!finished.ok()) {
+            co_return Problem{finished.error().code, members[i].path + ": cannot be written: " +
+                                                         finished.error().text()};
+        }
+    }
+    const Status witnessed =
+        write_witness(env, description.witness_path, description.uuid, configuration);
+    if (!witnessed.ok()) {
+        co_return Problem{witnessed.error().code, description.witness_path +
+                                                      ": the witness cannot be written: " +
+                                                      witnessed.error().text()};
+    }
+    co_return std::nullopt;
+}
+
+// Takes away what this run has created. Members that existed before stay, with what was written.
+void clean_up(Env& env, std::vector<NewMember>& members) {
+    for (NewMember& member : members) {
+        member.disk.reset();
+        if (member.existed) continue;
+        const Status removed = env.remove_file(member.path);
+        if (!removed.ok()) {
+            env.log(LogLevel::warning, member.path + ": cannot be removed again: " +
+                                           removed.error().text());
+        }
+    }
+}
+
+}  // namespace
+
+Task<Outcome<VolumeDescription>> create_volume(Env& env, CreateOptions options) {
+    if (std::optional<Problem> problem = check_options(options)) co_return *problem;
+    const Layout layout = layout_for(options);
+    VolumeDescription description;
+    description.name = options.name;
+    description.uuid = make_uuid(env);
+    description.size = options.size;
+    description.witness_path = options.witness_path;
+    for (const std::string& path : options.members) {
+        description.members.push_back({path, make_uuid(env)});
+    }
+    std::vector<NewMember> members;
+    std::optional<Problem> problem = co_await open_all(env, options, members);
+    if (!problem) problem = check_room(members, layout);
+    if (!problem) problem = co_await format_all(env, options, layout, members, description);
+    if (problem) {
+        clean_up(env, members);
+        co_return *problem;
+    }
+    co_return description;
+}
+
+Task<Outcome<VolumeDescription>> assemble_volume(Env& env, std::vector<std::string> paths,
+                                                 std::string witness_path) {
+    blockdev::BufferPool pool(0);
+    std::vector<std::unique_ptr<blockdev::LocalMember>> members;
+    std::vector<MemberEvidence> evidence;
+    for (const std::string& path : paths) {
+        Outcome<std::unique_ptr<blockdev::LocalMember>> member =
+            co_await blockdev::LocalMember::open(env, path, 0, pool);
+        if (!member.ok()) co_return member.error();
+        members.push_back(std::move(member).value());
+    }
+    if (members.empty()) co_return Problem{Errc::invalid, "give the paths of all members"};
+    for (const auto& member : members) {
+        evidence.push_back({member->path(), &member->superblock()});
+    }
+    const blockdev::Superblock& first = members.front()->superblock();
+    const Outcome<std::optional<ConfigurationRecord>> witness =
+        read_witness(env, witness_path, first.volume);
+    if (!witness.ok()) co_return witness.error();
+    const Outcome<StartDecision> decision = decide_start(evidence, witness.value());
+    if (!decision.ok()) co_return decision.error();
+    if (decision.value().witness_is_lost) {
+        const Status written =
+            write_witness(env, witness_path, first.volume,
+                          evidence[decision.value().newest].superblock->configuration);
+        if (!written.ok()) {
+            co_return Problem{written.error().code, witness_path +
+                                                        ": the witness cannot be written: " +
+                                                        written.error().text()};
+        }
+    }
+    VolumeDescription description;
+    description.name = blockdev::volume_name(first);
+    description.uuid = first.volume;
+    description.size = first.geometry.volume_size;
+    description.witness_path = witness_path;
+    for (const auto& member : members) {
+        description.members.push_back({member->path(), member->superblock().member});
+    }
+    co_return description;
+}
+
+}  // namespace gemel::mirror

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Opening a volume: locks, superblocks, start rules, settlement, a new epoch. The design's section 7.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "blockdev/env.h"
+#include "mirror/volume.h"
+#include "mirror/volume_description.h"
+
+namespace gemel::mirror {
+
+struct OpenOptions {
+    uint64_t cache_bytes = 64ull << 20;    // Checksum pages kept in memory, all members together.
+    bool read_only = false;                // Clients may not write; settlement still happens.
+};
+
+// Serves nothing before the new epoch is stable on every member. On failure every member is as it
+// was found, or further along in a settlement that the next open continues.
+Task<Outcome<std::unique_ptr<Volume>>> open_volume(Env& env, VolumeDescription description,
+                                                   OpenOptions options);
+
+}  // namespace gemel::mirror

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Pacer: decides when members bring their logs home, and how hard the brake on new writes is. The
+// tail of a log only moves up to the volume's stable point: what one member has dropped from its
+// log is then stable on all of them, and no crash can leave another one without it.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "blockdev/env.h"
+#include "blockdev/member.h"
+#include "mirror/flusher.h"
+#include "mirror/sequencer.h"
+
+namespace gemel::mirror {
+
+// How full logs turn into work and braking. Pure, for its own test.
+struct Pace {
+    bool checkpoint = false;
+    uint64_t slice_bytes = 0;
+    uint64_t delay_ns = 0;             // Between batches.
+};
+Pace pace_for(uint64_t log_bytes_used, uint64_t log_bytes_total, bool idle, bool wanted);
+
+class Pacer {
+public:
+    Pacer(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequencer, Flusher& flusher,
+          std::function<void(Problem)> on_failure);
+
+    // The background work, until stop(). Runs in the volume's scope.
+    Task<void> run();
+    void stop();
+
+    // Call after logging: cheap, wakes the work when it is due.
+    void note_progress();
+
+    // Waits until everything committed by now is home on every member, or cannot be: a member's
+    // file system is full (no_space), the volume has stopped (closed), or the deadline passes.
+    Task<Status> drain(uint64_t deadline_ns);
+
+    // A member's file system had no room for what the log holds; nothing is lost, and it is tried
+    // again every second.
+    bool short_of_space() const { return short_of_space_; }
+    uint64_t checkpoints() const { return checkpoints_; }
+    uint64_t log_bytes_used() const;
+
+    static constexpr uint64_t kIdleAfter_ns = 1 * kSecond;
+    static constexpr uint64_t kPointsAfter_ns = 100 * kMillisecond;
+
+private:
+    Task<void> checkpoint_member(size_t index, uint64_t sequence, uint64_t bytes);
+    Task<bool> checkpoint_once(uint64_t slice_bytes);
+    bool all_home() const;
+    // Grows whenever any member's log gave back space.
+    uint64_t tails() const;
+
+    Env& env_;
+    std::vector<blockdev::Member*> members_;
+    Sequencer& sequencer_;
+    Flusher& flusher_;
+    std::function<void(Problem)> on_failure_;
+    uint64_t log_bytes_total_;
+    Event wake_;
+    Event done_;
+    uint64_t last_write_ns_ = 0;
+    uint64_t last_seen_commit_ = 0;
+    uint64_t checkpoints_ = 0;
+    size_t drains_wanted_ = 0;
+    bool failed_ = false;
+    bool no_space_ = false;
+    bool short_of_space_ = false;
+    bool stopping_ = false;
+    bool asleep_ = false;              // Until somebody wakes it: nothing is in the logs.
+};
+
+}  // namespace gemel::mirror

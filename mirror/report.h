@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a volume and its members say of themselves: plain values for `gemel status`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "blockdev/uuid.h"
+
+namespace gemel::mirror {
+
+struct MemberReport {
+    Uuid uuid;
+    std::string path;
+    std::string state;                 // Of the design: "in-sync", "failed", ...
+    bool direct = true;                // False: the page cache is used.
+    uint64_t logged_sequence = 0;      // Contiguously logged up to here.
+    uint64_t stable_sequence = 0;
+    uint64_t checkpoint_sequence = 0;  // Everything up to here is home.
+    uint64_t log_bytes_used = 0;
+    uint64_t log_bytes_total = 0;
+    uint64_t blocks_read = 0;
+    uint64_t blocks_verified = 0;
+    uint64_t mismatches = 0;
+    uint64_t blocks_healed = 0;
+    uint64_t read_errors = 0;
+    uint64_t write_errors = 0;
+    uint64_t free_bytes = UINT64_MAX;  // Of its file system; UINT64_MAX for block devices.
+};
+
+struct VolumeReport {
+    std::string name;
+    Uuid uuid;
+    uint64_t size = 0;
+    std::string layout = "mirror";
+    std::string consistency = "sync";
+    std::string state;                 // "serving", "stopped" (with `stopped_because`).
+    std::string stopped_because;
+    uint64_t epoch = 0;
+    uint64_t commit_sequence = 0;
+    uint64_t stable_sequence = 0;
+    uint64_t reads = 0, writes = 0, flushes = 0, trims = 0;
+    uint64_t bytes_read = 0, bytes_written = 0;
+    uint64_t batches = 0;
+    uint64_t checkpoints = 0;
+    bool short_of_space = false;       // New allocating writes get ENOSPC.
+    std::vector<MemberReport> members;
+};
+
+}  // namespace gemel::mirror

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mirror/settlement.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "blockdev/assert.h"
+#include "blockdev/log_ring.h"
+
+namespace gemel::mirror {
+
+using blockdev::BatchRef;
+using blockdev::ChainLink;
+using blockdev::LogTail;
+using blockdev::Member;
+
+namespace {
+
+// How far the walk has come in one member's log.
+struct Walker {
+    Member* member = nullptr;
+    bool joined = false;           // The walk has reached this member's tail.
+    uint64_t head = 0;             // Where its writer's head stood then.
+};
+
+// One batch of the chain, and which members have it.
+struct Step {
+    BatchRef batch;
+    std::vector<bool> present;     // Per walker; true also before it joined: it is home there.
+};
+
+class Settlement {
+public:
+    Settlement(std::span<Member* const> members, Uuid epoch_id) {
+        for (Member* member : members) walkers_.push_back({member, false, 0});
+        link_.epoch_id = epoch_id;
+    }
+
+    Task<Outcome<Settled>> run();
+
+private:
+    std::optional<Problem> join_those_at(uint64_t sequence);
+    Task<Outcome<bool>> find_next();
+    Task<Outcome<bool>> check_end();
+    Task<Outcome<bool>> complete_logs();
+    Task<Outcome<bool>> bring_home();
+    Problem device_problem(const Member& member, const char* what, const Error& error) const {
+        return {error.code, member.path() + ": settlement: " + what + ": " + error.text()};
+    }
+
+    std::vector<Walker> walkers_;
+    ChainLink link_;
+    std::vector<Step> steps_;
+    Settled settled_;
+};
+
+Task<Outcome<Settled>> Settlement::run() {
+    // The walk begins at the oldest tail: whoever has the oldest content has the longest log.
+    const auto oldest = std::min_element(
+        walkers_.begin(), walkers_.end(), [](const Walker& a, const Walker& b) {
+            return a.member->superblock().tail.sequence < b.member->superblock().tail.sequence;
+        });
+    link_.sequence = oldest->member->superblock().tail.sequence;
+    link_.previous_hash = oldest->member->superblock().tail.previous_hash;
+    while (true) {
+        if (std::optional<Problem> problem = join_those_at(link_.sequence)) co_return *problem;
+        const Outcome<bool> more = co_await find_next();
+        if (!more.ok()) co_return more.error();
+        if (!more.value()) break;
+    }
+    settled_.last_sequence = link_.sequence - 1;
+    settled_.chain_hash = link_.previous_hash;
+    settled_.batches_kept = steps_.size();
+    const Outcome<bool> ended = co_await check_end();
+    if (!ended.ok()) co_return ended.error();
+    const Outcome<bool> completed = co_await complete_logs();
+    if (!completed.ok()) co_return completed.error();
+    const Outcome<bool> home = co_await bring_home();
+    if (!home.ok()) co_return home.error();
+    co_return settled_;
+}
+
+std::optional<Problem> Settlement::join_those_at(uint64_t sequence) {
+    for (Walker& walker : walkers_) {
+        const LogTail& tail = walker.member->superblock().tail;
+        if (walker.joined || tail.sequence > sequence) continue;
+        // Batches are whole on every member: a tail inside one, or after another batch, is not ours.
+        if (tail.sequence != sequence || tail.previous_hash != link_.previous_hash) {
+            return Problem{Errc::stale,
+                           walker.member->path() + ": its history does not join that of the "
+                                                   "other members at write " +
+                               std::to_string(tail.sequence) + " (split brain)"};
+        }
+        walker.joined = true;
+        walker.head = tail.ring_offset;
+    }
+    return std::nullopt;
+}
+
+// The batch after link_, from whichever logs have it. False at the end of the chain.
+Task<Outcome<bool>> Settlement::find_next() {
+    Step step;
+    step.present.assign(walkers_.size(), true);
+    for (size_t i = 0; i < walkers_.size(); ++i) {
+        Walker& walker = walkers_[i];
+        if (!walker.joined) continue;
+        const auto found = co_await walker.member->read_log(walker.head, link_);
+        if (!found.ok()) {
+            co_return device_problem(*walker.member, "reading the log", found.error());
+        }
+        step.present[i] = found.value().batch != nullptr;
+        if (!step.present[i]) continue;
+        if (step.batch && step.batch->hash() != found.value().batch->hash()) {
+            co_return Problem{Errc::stale, walker.member->path() +
+                                               ": holds another write " +
+                                               std::to_string(link_.sequence) +
+                                               " than the other members (split brain)"};
+        }
+        step.batch = found.value().batch;
+    }
+    if (!step.batch) co_return false;
+    const uint64_t size = step.batch->size();
+    for (Walker& walker : walkers_) {
+        if (!walker.joined) continue;
+        const uint64_t ring = walker.member->layout().log_size;
+        walker.head = blockdev::ring_place(ring, walker.head, size) + size;
+    }
+    link_.sequence = step.batch->last_sequence() + 1;
+    link_.previous_hash = step.batch->hash();
+    steps_.push_back(std::move(step));
+    co_return true;
+}
+
+// The end must be an end: behind every member's tail, and not a hole at or below the stable point.
+Task<Outcome<bool>> Settlement::check_end() {
+    uint64_t stable = 0;
+    for (const Walker& walker : walkers_) {
+        if (!walker.joined) {
+            co_return Problem{
+                Errc::stale,
+                walker.member->path() + ": begins at write " +
+                    std::to_string(walker.member->superblock().tail.sequence) +
+                    ", which the other members' logs do not reach (they end at " +
+                    std::to_string(settled_.last_sequence) + "): one of them is stale"};
+        }
+        if (walker.member->closed_cleanly()) continue;
+        const Result<uint64_t> point =
+            co_await walker.member->highest_stable_point(link_.epoch_id);
+        if (!point.ok()) {
+            co_return device_problem(*walker.member, "reading the log", point.error());
+        }
+        stable = std::max(stable, point.value());
+    }
+    if (stable > settled_.last_sequence) {
+        co_return Problem{Errc::corrupt,
+                          "the logs are damaged: writes " +
+                              std::to_string(settled_.last_sequence + 1) + " to " +
+                              std::to_string(stable) +
+                              " were stable and are whole on no member; the volume stays closed "
+                              "rather than lose them"};
+    }
+    co_return true;
+}
+
+Task<Outcome<bool>> Settlement::complete_logs() {
+    if (steps_.empty()) co_return true;
+    for (size_t i = 0; i < walkers_.size(); ++i) {
+        Member& member = *walkers_[i].member;
+        uint64_t head = member.superblock().tail.ring_offset;
+        for (const Step& step : steps_) {
+            if (step.batch->first_sequence() < member.superblock().tail.sequence) continue;
+            const uint64_t offset =
+                blockdev::ring_place(member.layout().log_size, head, step.batch->size());
+            head = offset + step.batch->size();
+            if (!step.present[i]) {
+                const Status written = co_await member.complete_log(step.batch, offset);
+                if (!written.ok()) {
+                    co_return device_problem(member, "completing the log", written.error());
+                }
+                ++settled_.batches_completed;
+            }
+            member.adopt(step.batch, offset);
+        }
+    }
+    for (const Walker& walker : walkers_) {
+        const Status flushed = co_await walker.member->flush();
+        if (!flushed.ok()) {
+            co_return device_problem(*walker.member, "flushing the log", flushed.error());
+        }
+    }
+    co_return true;
+}
+
+Task<Outcome<bool>> Settlement::bring_home() {
+    for (const Walker& walker : walkers_) {
+        Member& member = *walker.member;
+        while (member.log_bytes_used() != 0) {
+            const Status status =
+                co_await member.checkpoint(settled_.last_sequence, blockdev::kMiB * 64);
+            if (status.ok()) continue;
+            if (status.error().code == Errc::no_space) {
+                co_return Problem{Errc::no_space,
+                                  member.path() + ": its file system is full, so the log cannot "
+                                                  "be brought home; nothing is lost: make space "
+                                                  "and start again"};
+            }
+            co_return device_problem(member, "bringing the log home", status.error());
+        }
+    }
+    co_return true;
+}
+
+}  // namespace
+
+Task<Outcome<Settled>> settle(std::span<Member* const> in_chain, Uuid epoch_id) {
+    Settlement settlement(in_chain, epoch_id);
+    co_return co_await settlement.run();
+}
+
+}  // namespace gemel::mirror

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mirror/volume.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "blockdev/assert.h"
+#include "mirror/write_plan.h"
+
+namespace gemel::mirror {
+
+using blockdev::EntryKind;
+using blockdev::kBlockSize;
+using blockdev::Member;
+
+namespace {
+
+std::vector<Member*> pointers_to(const std::vector<std::unique_ptr<Member>>& members) {
+    std::vector<Member*> pointers;
+    for (const auto& member : members) pointers.push_back(member.get());
+    return pointers;
+}
+
+bool is_aligned(uint64_t offset, std::span<const std::byte> data) {
+    return offset % kBlockSize == 0 && data.size() % kBlockSize == 0;
+}
+
+bool is_io_aligned(const std::byte* memory) {
+    return reinterpret_cast<uintptr_t>(memory) % kIoAlignment == 0;
+}
+
+}  // namespace
+
+Volume::Volume(Env& env, VolumeParts parts)
+    : env_(env),
+      name_(std::move(parts.name)),
+      pool_(std::move(parts.pool)),
+      members_(std::move(parts.members)),
+      member_pointers_(pointers_to(members_)),
+      reads_in_flight_(members_.size()),
+      configuration_(parts.configuration),
+      hasher_(members_.front()->superblock().secret),
+      log_limit_(members_.front()->layout().log_limit),
+      locks_(env),
+      sequencer_(env, member_pointers_, hasher_, *pool_,
+                 {.volume = members_.front()->superblock().volume,
+                  .epoch_id = configuration_.epoch.id,
+                  .next_sequence = configuration_.epoch.first_sequence,
+                  .chain_hash = parts.chain_hash},
+                 [this](Problem problem) { stop(std::move(problem)); }),
+      flusher_(env, member_pointers_, sequencer_,
+               [this](Problem problem) { stop(std::move(problem)); }),
+      pacer_(env, member_pointers_, sequencer_, flusher_,
+             [this](Problem problem) { stop(std::move(problem)); }),
+      space_(env, member_pointers_, sequencer_, pacer_),
+      scope_(env) {
+    geometry_.size = members_.front()->layout().volume_size;
+    geometry_.read_only = parts.read_only;
+    scope_.start(pacer_.run());
+}
+
+Volume::~Volume() { CHECK(closed_); }
+
+void Volume::stop(Problem problem) {
+    if (stopped_) return;
+    env_.log(LogLevel::error, name_ + ": stopped: " + problem.text +
+                                  "; every request now gets an I/O error");
+    stopped_ = std::move(problem);
+    sequencer_.stop(Error{Errc::io, 0, "the volume has stopped"});
+    pacer_.stop();
+}
+
+Status Volume::check_range(uint64_t offset, uint64_t length) const {
+    if (offset > geometry_.size || length > geometry_.size - offset) {
+        return Error{Errc::invalid, 0, "beyond the end of the volume"};
+    }
+    if (closed_) return Error{Errc::closed, 0, "the volume is closed"};
+    if (stopped_) return Error{Errc::io, 0, "the volume has stopped"};
+    return Status::success();
+}
+
+Status Volume::check_writable(uint64_t offset, uint64_t length) const {
+    if (geometry_.read_only) return Error{Errc::read_only, 0, "the volume is served read-only"};
+    return check_range(offset, length);
+}
+
+// --- Reading ----------------------------------------------------------------------------------------------
+
+Task<Status> Volume::read(uint64_t offset, std::span<std::byte> data) {
+    const Status range = check_range(offset, data.size());
+    if (!range.ok() || data.empty()) co_return range;
+    ++counters_.reads;
+    counters_.bytes_read += data.size();
+    RangeLock::Hold hold(locks_, offset / kBlockSize,
+                         divide_up(offset + data.size(), kBlockSize), RangeLock::Mode::shared);
+    co_await hold;
+    if (is_aligned(offset, data) && is_io_aligned(data.data())) {
+        co_return co_await read_blocks(offset / kBlockSize, data.size() / kBlockSize, data.data());
+    }
+    co_return co_await read_unaligned(offset, data);
+}
+
+// Through an aligned buffer, in pieces, so that its size is bounded.
+Task<Status> Volume::read_unaligned(uint64_t offset, std::span<std::byte> data) {
+    constexpr uint64_t kPiece = 1ull << 20;
+    AlignedBytes buffer = allocate_aligned(std::min<uint64_t>(
+        round_up(offset + data.size(), kBlockSize) - round_down(offset, kBlockSize), kPiece));
+    for (uint64_t done = 0; done < data.size();) {
+        const uint64_t at = offset + done;
+        const uint64_t within = at % kBlockSize;
+        const uint64_t length = std::min<uint64_t>(data.size() - done, kPiece - within);
+        const Status status = co_await read_blocks(
+            at / kBlockSize, divide_up(within + length, kBlockSize), buffer.get());
+        if (!status.ok()) co_return status;
+        std::memcpy(data.data() + done, buffer.get() + within, length);
+        done += length;
+    }
+    co_return Status::success();
+}
+
+// From the member with the least to do. One whose copy is damaged or unreadable is masked by the
+// next one; and where each has lost another block, together they may still have all of them.
+Task<Status> Volume::read_blocks(uint64_t first_block, uint64_t count, std::byte* out) {
+    size_t chosen = next_reader_++ % members_.size();
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (reads_in_flight_[i] < reads_in_flight_[chosen]) chosen = i;
+    }
+    if (members_[chosen]->try_read(first_block, count, out)) co_return Status::success();
+    Status status = co_await read_from_any(chosen, first_block, count, out);
+    if (status.ok() || count == 1) co_return status;
+    for (uint64_t i = 0; i < count; ++i) {
+        status = co_await read_from_any(chosen, first_block + i, 1, out + i * kBlockSize);
+        if (!status.ok()) break;
+    }
+    co_return status;
+}
+
+Task<Status> Volume::read_from_any(size_t chosen, uint64_t first_block, uint64_t count,
+                                   std::byte* out) {
+    for (size_t tried = 0; tried < members_.size(); ++tried) {
+        const size_t index = (chosen + tried) % members_.size();
+        ++reads_in_flight_[index];
+        const Status status = co_await members_[index]->read(first_block, count, out);
+        --reads_in_flight_[index];
+        if (status.ok()) co_return status;
+        env_.log(LogLevel::error, members_[index]->path() + ": reading blocks " +
+                                      std::to_string(first_block) + "+" + std::to_string(count) +
+                                      ": " + status.error().text());
+    }
+    co_return Error{Errc::io, 0, "no member has a good copy"};
+}
+
+Task<Status> Volume::read_edge(uint64_t block, std::byte* out) {
+    co_return co_await read_blocks(block, 1, out);
+}
+
+// --- Writing ----------------------------------------------------------------------------------------------
+
+Task<Status> Volume::commit(std::span<Sequencer::Write> writes, bool fua) {
+    const Status committed = co_await sequencer_.commit(writes);
+    if (!committed.ok()) co_return committed;
+    pacer_.note_progress();
+    if (!fua) co_return committed;
+    const uint64_t sequence = writes.back().sequence;
+    co_return co_await flusher_.flush_to(sequence);
+}
+
+Task<Status> Volume::write(uint64_t offset, std::span<const std::byte> data,
+                           WriteOptions options) {
+    const Status range = check_writable(offset, data.size());
+    if (!range.ok() || data.empty()) co_return range;
+    ++counters_.writes;
+    counters_.bytes_written += data.size();
+    const uint64_t first = offset / kBlockSize;
+    const uint64_t end = divide_up(offset + data.size(), kBlockSize);
+    RangeLock::Hold hold(locks_, first, end, RangeLock::Mode::exclusive);
+    co_await hold;
+    if (!space_.admits((end - first) * kBlockSize)) {
+        const Status admitted = co_await space_.admit(first, end - first);
+        if (!admitted.ok()) co_return admitted;
+    }
+    if (is_aligned(offset, data) && data.size() <= log_limit_) {
+        co_return co_await write_simple(offset, data, options.fua);
+    }
+    co_return co_await write_pieces(offset, data, options.fua);
+}
+
+Task<Status> Volume::write_simple(uint64_t offset, std::span<const std::byte> data, bool fua) {
+    std::array<Sequencer::Write, 1> write;
+    write[0].what = {EntryKind::write, offset / kBlockSize,
+                     static_cast<uint32_t>(data.size() / kBlockSize), data.data()};
+    co_return co_await commit(write, fua);
+}
+
+// Partial blocks at either end are completed from what is there, verified, before the write is
+// numbered. Up to the log limit all pieces go into one batch: all or none.
+Task<Status> Volume::write_pieces(uint64_t offset, std::span<const std::byte> data, bool fua) {
+    const WritePlan plan = plan_write(offset, data.size(), log_limit_);
+    AlignedBytes edges;
+    if (plan.head_bytes != 0 || plan.tail_bytes != 0) edges = allocate_aligned(2 * kBlockSize);
+    std::vector<Sequencer::Write> writes;
+    if (plan.head_bytes != 0) {
+        const Status status = co_await read_edge(plan.head_block, edges.get());
+        if (!status.ok()) co_return status;
+        std::memcpy(edges.get() + plan.head_offset, data.data(), plan.head_bytes);
+        writes.emplace_back().what = {EntryKind::write, plan.head_block, 1, edges.get()};
+    }
+    const std::byte* middle = data.data() + plan.head_bytes;
+    for (uint64_t done = 0; done < plan.middle_blocks;) {
+        const auto count = static_cast<uint32_t>(
+            std::min<uint64_t>(plan.middle_blocks - done, blockdev::kMaximumPayloadBlocks));
+        writes.emplace_back().what = {EntryKind::write, plan.middle_first + done, count,
+                                      middle + done * kBlockSize};
+        done += count;
+    }
+    if (plan.tail_bytes != 0) {
+        std::byte* tail = edges.get() + kBlockSize;
+        const Status status = co_await read_edge(plan.tail_block, tail);
+        if (!status.ok()) co_return status;
+        std::memcpy(tail, data.data() + data.size() - plan.tail_bytes, plan.tail_bytes);
+        writes.emplace_back().what = {EntryKind::write, plan.tail_block, 1, tail};
+    }
+    for (size_t i = 0; i + 1 < writes.size(); ++i) writes[i].joined = plan.atomic;
+    co_return co_await commit(writes, fua);
+}
+
+Task<Status> Volume::flush() {
+    const Status range = check_range(0, 0);
+    if (!range.ok()) co_return range;
+    ++counters_.flushes;
+    co_return co_await flusher_.flush_to(sequencer_.commit_point());
+}
+
+Task<Status> Volume::clear_blocks(uint64_t first_block, uint64_t end_block, EntryKind kind,
+                                  bool fua) {
+    std::vector<Sequencer::Write> writes;
+    for (uint64_t block = first_block; block < end_block;) {
+        const auto count = static_cast<uint32_t>(
+            std::min<uint64_t>(end_block - block, kMaximumClearBlocks));
+        writes.emplace_back().what = {kind, block, count, nullptr};
+        block += count;
+    }
+    if (writes.empty()) co_return Status::success();
+    co_return co_await commit(writes, fua);
+}
+
+Task<Status> Volume::trim(uint64_t offset, uint64_t length, WriteOptions options) {
+    const Status range = check_writable(offset, length);
+    if (!range.ok()) co_return range;
+    ++counters_.trims;
+    const uint64_t first = divide_up(offset, kBlockSize);
+    const uint64_t end = (offset + length) / kBlockSize;
+    if (first >= end && options.fua) co_return co_await flush();
+    if (first >= end) co_return range;
+    RangeLock::Hold hold(locks_, first, end, RangeLock::Mode::exclusive);
+    co_await hold;
+    co_return co_await clear_blocks(first, end, EntryKind::trim, options.fua);
+}
+
+Task<Status> Volume::write_zeroes(uint64_t offset, uint64_t length, ZeroOptions options) {
+    const Status range = check_writable(offset, length);
+    if (!range.ok() || length == 0) co_return range;
+    ++counters_.trims;
+    const uint64_t first = offset / kBlockSize;
+    const uint64_t end = divide_up(offset + length, kBlockSize);
+    RangeLock::Hold hold(locks_, first, end, RangeLock::Mode::exclusive);
+    co_await hold;
+    if (options.keep_allocated && !space_.admits((end - first) * kBlockSize)) {
+        const Status admitted = co_await space_.admit(first, end - first);
+        if (!admitted.ok()) co_return admitted;
+    }
+    const SpaceGuard::Promise promise(space_,
+                                      options.keep_allocated ? (end - first) * kBlockSize : 0);
+    const WritePlan plan = plan_write(offset, length, log_limit_);
+    const EntryKind kind = options.keep_allocated ? EntryKind::write_zeroes : EntryKind::trim;
+    if (plan.head_bytes == 0 && plan.tail_bytes == 0) {
+        co_return co_await clear_blocks(first, end, kind, options.fua);
+    }
+    AlignedBytes edges = allocate_aligned(2 * kBlockSize);
+    std::vector<Sequencer::Write> writes;
+    if (plan.head_bytes != 0) {
+        const Status status = co_await read_edge(plan.head_block, edges.get());
+        if (!status.ok()) co_return status;
+        std::memset(edges.get() + plan.head_offset, 0, plan.head_bytes);
+        writes.emplace_back().what = {EntryKind::write, plan.head_block, 1, edges.get()};
+    }
+    for (uint64_t done = 0; done < plan.middle_blocks;) {
+        const auto count = static_cast<uint32_t>(
+            std::min<uint64_t>(plan.middle_blocks - done, kMaximumClearBlocks));
+        writes.emplace_back().what = {kind, plan.middle_first + done, count, nullptr};
+        done += count;
+    }
+    if (plan.tail_bytes != 0) {
+        std::byte* tail = edges.get() + kBlockSize;
+        const Status status = co_await read_edge(plan.tail_block, tail);
+        if (!status.ok()) co_return status;
+        std::memset(tail, 0, plan.tail_bytes);
+        writes.emplace_back().what = {EntryKind::write, plan.tail_block, 1, tail};
+    }
+    // Few entries whatever the length, so all of it is atomic.
+    for (size_t i = 0; i + 1 < writes.size(); ++i) writes[i].joined = true;
+    co_return co_await commit(writes, options.fua);
+}
+
+Task<Result<std::vector<Extent>>> Volume::extents(uint64_t offset, uint64_t length,
+                                                  size_t limit) {
+    const Status range = check_range(offset, length);
+    if (!range.ok()) co_return range.error();
+    std::vector<Extent> found;
+    const uint64_t end = offset + length;
+    for (uint64_t at = offset; at < end && found.size() < limit;) {
+        const uint64_t block = at / kBlockSize;
+        const uint64_t blocks = divide_up(end, kBlockSize) - block;
+        Result<blockdev::BlockRun> run = Error{Errc::io, 0, "no members"};
+        for (Member* member : member_pointers_) {
+            run = co_await member->run_at(block, blocks);
+            if (run.ok()) break;
+        }
+        if (!run.ok()) co_return run.error();
+        const uint64_t run_end = std::min(end, (block + run.value().count) * kBlockSize);
+        found.push_back({run_end - at, run.value().zero, run.value().zero});
+        at = run_end;
+    }
+    co_return found;
+}
+
+// --- The rest ---------------------------------------------------------------------------------------------
+
+Task<Status> Volume::drain(uint64_t deadline_ns) { co_return co_await pacer_.drain(deadline_ns); }
+
+Task<Status> Volume::close(uint64_t deadline_ns) {
+    CHECK(!closed_);
+    Status drained = Status::success();
+    if (!stopped_) drained = co_await pacer_.drain(deadline_ns);
+    closed_ = true;
+    pacer_.stop();
+    sequencer_.stop(Error{Errc::closed, 0, "the volume is closed"});
+    co_await scope_.join();
+    while (!sequencer_.idle() || !locks_.idle()) co_await sleep_for(env_, kMillisecond);
+    // A member is closed in order only if nothing is left in its log.
+    for (const auto& member : members_) {
+        if (stopped_ || !drained.ok()) continue;
+        const Status released = co_await member->close();
+        if (!released.ok() && drained.ok()) drained = released;
+    }
+    members_.clear();
+    co_return drained;
+}
+
+VolumeReport Volume::report() const {
+    VolumeReport report;
+    report.name = name_;
+    report.uuid = members_.empty() ? Uuid{} : members_.front()->superblock().volume;
+    report.size = geometry_.size;
+    report.state = stopped_ ? "stopped" : "serving";
+    if (stopped_) report.stopped_because = stopped_->text;
+    report.epoch = configuration_.epoch.number;
+    report.commit_sequence = sequencer_.commit_point();
+    report.stable_sequence = flusher_.stable_point();
+    report.reads = counters_.reads;
+    report.writes = counters_.writes;
+    report.flushes = counters_.flushes;
+    report.trims = counters_.trims;
+    report.bytes_read = counters_.bytes_read;
+    report.bytes_written = counters_.bytes_written;
+    report.batches = sequencer_.batches();
+    report.checkpoints = pacer_.checkpoints();
+    report.short_of_space = pacer_.short_of_space();
+    for (const auto& member : members_) {
+        MemberReport& out = report.members.emplace_back();
+        const blockdev::MemberCounters& counters = member->counters();
+        out.uuid = member->superblock().member;
+        out.path = member->path();
+        // A volume stops because of one member, whose path its problem begins with.
+        const bool failed = stopped_ && stopped_->text.starts_with(member->path() + ":");
+        out.state = failed ? "failed" : "in-sync";
+        out.direct = member->traits().direct || member->traits().is_block_device;
+        out.logged_sequence = member->logged_sequence();
+        out.stable_sequence = flusher_.stable_point();
+        out.checkpoint_sequence = member->tail_sequence() - 1;
+        out.log_bytes_used = member->log_bytes_used();
+        out.log_bytes_total = member->layout().log_size;
+        out.blocks_read = counters.blocks_read;
+        out.blocks_verified = counters.blocks_verified;
+        out.mismatches = counters.mismatches;
+        out.read_errors = counters.read_errors;
+        out.write_errors = counters.write_errors;
+        const Result<uint64_t> free = member->free_bytes();
+        out.free_bytes = free.ok() ? free.value() : 0;
+    }
+    return report;
+}
+
+}  // namespace gemel::mirror

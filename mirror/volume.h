@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Volume: one virtual disk made of several members; the BlockDevice that clients see.
+//
+// Until failure handling is built, a member that fails stops the volume: every later request gets
+// an I/O error, nothing is acknowledged any more, and status says which member and why.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "blockdev/block_device.h"
+#include "blockdev/env.h"
+#include "blockdev/member.h"
+#include "mirror/flusher.h"
+#include "mirror/pacer.h"
+#include "mirror/range_lock.h"
+#include "mirror/report.h"
+#include "mirror/sequencer.h"
+#include "mirror/space_guard.h"
+
+namespace gemel::mirror {
+
+// What opening found out; see open.h.
+struct VolumeParts {
+    std::string name;
+    std::unique_ptr<blockdev::BufferPool> pool;
+    std::vector<std::unique_ptr<blockdev::Member>> members;
+    blockdev::ConfigurationRecord configuration;
+    uint64_t chain_hash = 0;
+    bool read_only = false;
+};
+
+class Volume final : public BlockDevice {
+public:
+    Volume(Env& env, VolumeParts parts);
+    ~Volume() override;
+
+    const Geometry& geometry() const override { return geometry_; }
+    Task<Status> read(uint64_t offset, std::span<std::byte> data) override;
+    Task<Status> write(uint64_t offset, std::span<const std::byte> data,
+                       WriteOptions options) override;
+    Task<Status> flush() override;
+    Task<Status> trim(uint64_t offset, uint64_t length, WriteOptions options) override;
+    Task<Status> write_zeroes(uint64_t offset, uint64_t length, ZeroOptions options) override;
+    Task<Result<std::vector<Extent>>> extents(uint64_t offset, uint64_t length,
+                                              size_t limit) override;
+
+    VolumeReport report() const;
+
+    // Ends the service: brings the logs home if that can be done before the deadline (else the next
+    // open settles them), and releases the members. Requests must have ended, or will fail.
+    Task<Status> close(uint64_t deadline_ns);
+
+    // Waits until everything acknowledged is home: for tests, and before measuring.
+    Task<Status> drain(uint64_t deadline_ns);
+
+private:
+    struct Counters {
+        uint64_t reads = 0, writes = 0, flushes = 0, trims = 0;
+        uint64_t bytes_read = 0, bytes_written = 0;
+    };
+
+    Status check_range(uint64_t offset, uint64_t length) const;
+    Status check_writable(uint64_t offset, uint64_t length) const;
+    Task<Status> read_blocks(uint64_t first_block, uint64_t count, std::byte* out);
+    Task<Status> read_from_any(size_t chosen, uint64_t first_block, uint64_t count,
+                               std::byte* out);
+    Task<Status> read_unaligned(uint64_t offset, std::span<std::byte> data);
+    Task<Status> read_edge(uint64_t block, std::byte* out);
+    Task<Status> commit(std::span<Sequencer::Write> writes, bool fua);
+    Task<Status> write_pieces(uint64_t offset, std::span<const std::byte> data, bool fua);
+    Task<Status> write_simple(uint64_t offset, std::span<const std::byte> data, bool fua);
+    Task<Status> clear_blocks(uint64_t first_block, uint64_t end_block, blockdev::EntryKind kind,
+                              bool fua);
+    void stop(Problem problem);
+
+    Env& env_;
+    std::string name_;
+    std::unique_ptr<blockdev::BufferPool> pool_;
+    std::vector<std::unique_ptr<blockdev::Member>> members_;
+    std::vector<blockdev::Member*> member_pointers_;
+    std::vector<uint32_t> reads_in_flight_;       // Per member.
+    blockdev::ConfigurationRecord configuration_;
+    ecc::BlockHasher hasher_;
+    Geometry geometry_;
+    uint64_t log_limit_;
+    RangeLock locks_;
+    Sequencer sequencer_;
+    Flusher flusher_;
+    Pacer pacer_;
+    SpaceGuard space_;
+    Scope scope_;
+    Counters counters_;
+    size_t next_reader_ = 0;
+    std::optional<Problem> stopped_;
+    bool closed_ = false;
+};
+
+}  // namespace gemel::mirror
