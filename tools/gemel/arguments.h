@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What each verb was asked to do: plain values, already checked for form. The verbs take these and
+// know nothing of the command line.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "blockdev/result.h"
+#include "mirror/create.h"
+
+namespace gemel::tools {
+
+enum ExitCode : int { kDone = 0, kFailed = 1, kWrongUsage = 2 };
+
+// Thrown by verbs and caught in main, which prints it as one line.
+class Failure : public std::runtime_error {
+public:
+    explicit Failure(const std::string& text) : std::runtime_error(text) {}
+    explicit Failure(const Problem& problem) : std::runtime_error(problem.text) {}
+};
+
+// The same, for what a look at the command line alone shows to be wrong.
+class UsageError : public std::runtime_error {
+public:
+    explicit UsageError(const std::string& text) : std::runtime_error(text) {}
+};
+
+struct CreateArguments {
+    std::string name;
+    uint64_t size = 0;
+    std::vector<std::string> members;
+    uint64_t log_size = mirror::kDefaultLogSize;
+    uint64_t log_limit = mirror::kDefaultLogLimit;
+    uint64_t max_size = 0;
+    bool preallocate = false;
+    std::optional<std::string> witness;
+    std::string folder = ".";
+    bool force = false;
+    bool json = false;
+};
+
+struct ServeArguments {
+    std::string volume;
+    std::vector<std::string> nbd_addresses;   // Empty: the socket beside the volume file.
+    std::optional<uint64_t> cache_bytes;
+    bool read_only = false;
+    std::string folder = ".";
+};
+
+struct AttachArguments {
+    std::string target;                       // A volume, or an NBD URI.
+    std::string front_end = "auto";
+    uint64_t timeout_ns = 60 * kSecond;
+    std::string folder = ".";
+};
+
+struct DetachArguments {
+    std::string device;
+};
+
+struct StatusArguments {
+    std::optional<std::string> volume;        // Nothing: every volume in the folder.
+    std::string folder = ".";
+    bool json = false;
+};
+
+struct InspectArguments {
+    std::string member;
+    bool json = false;
+};
+
+struct AssembleArguments {
+    std::vector<std::string> members;
+    std::optional<std::string> witness;
+    std::string folder = ".";
+    bool force = false;
+    bool json = false;
+};
+
+// Help or the version: printed already, nothing is left to do.
+struct NothingToDo {};
+
+using Arguments =
+    std::variant<NothingToDo, CreateArguments, ServeArguments, AttachArguments, DetachArguments,
+                 StatusArguments, InspectArguments, AssembleArguments>;
+
+}  // namespace gemel::tools

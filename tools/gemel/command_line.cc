@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The only file that knows CLI11.
+#include "tools/gemel/command_line.h"
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
+#include "tools/config/units.h"
+
+namespace gemel::tools {
+
+namespace {
+
+constexpr const char* kFolderHelp = "The folder of the volume file (default: the current one)";
+constexpr const char* kVolumeHelp = "A volume's name, or the path of its volume file";
+
+uint64_t size_of(const std::string& text) {
+    const Outcome<uint64_t> size = parse_size(text);
+    if (!size.ok()) throw CLI::ValidationError(size.error().text);
+    return size.value();
+}
+
+uint64_t duration_of(const std::string& text) {
+    const Outcome<uint64_t> duration = parse_duration(text);
+    if (!duration.ok()) throw CLI::ValidationError(duration.error().text);
+    return duration.value();
+}
+
+// Options whose text is a quantity. A wrong one is reported with the option's name.
+using Quantity = uint64_t (*)(const std::string&);
+
+template <typename Target>
+CLI::Option* add_quantity(CLI::App& app, const char* name, Target& target, Quantity parse,
+                          const char* type, const char* help) {
+    const auto take = [&target, parse, name](const std::string& text) {
+        try {
+            target = parse(text);
+        } catch (const CLI::ValidationError& error) {
+            throw CLI::ValidationError(std::string(name) + ": " + error.what());
+        }
+    };
+    return app.add_option_function<std::string>(name, take, help)->type_name(type);
+}
+
+// Each occurrence takes exactly one value, so that what follows it stays a position.
+CLI::Option* add_repeatable(CLI::App& app, const char* name, std::vector<std::string>& target,
+                            const char* help) {
+    return app.add_option(name, target, help)->allow_extra_args(false);
+}
+
+// Empty text is never meant: an unset variable in a script, most often.
+std::string not_empty(const std::string& text) { return text.empty() ? "must not be empty" : ""; }
+
+CLI::Option* add_text(CLI::App& app, const char* name, std::string& target, const char* type,
+                      const char* help) {
+    return app.add_option(name, target, help)->type_name(type)->check(not_empty);
+}
+
+CLI::Option* add_optional_text(CLI::App& app, const char* name, std::optional<std::string>& target,
+                               const char* type, const char* help) {
+    return app.add_option(name, target, help)->type_name(type)->check(not_empty);
+}
+
+struct Verbs {
+    CreateArguments create;
+    ServeArguments serve;
+    AttachArguments attach;
+    DetachArguments detach;
+    StatusArguments status;
+    InspectArguments inspect;
+    AssembleArguments assemble;
+};
+
+CLI::App* add_create(CLI::App& root, CreateArguments& arguments) {
+    CLI::App* app = root.add_subcommand("create", "Make a volume of two or more members");
+    add_text(*app, "NAME", arguments.name, "", "The volume's name; its file will be NAME.toml")
+        ->required();
+    add_quantity(*app, "--size", arguments.size, size_of, "SIZE",
+                 "Bytes the volume offers, a multiple of 4096: 1G, 512M")
+        ->required();
+    add_repeatable(*app, "--member", arguments.members,
+                   "A file (made if missing) or block device; give two or more")
+        ->type_name("PATH")
+        ->required();
+    add_quantity(*app, "--log-size", arguments.log_size, size_of, "SIZE",
+                 "The log of each member (default 256M)");
+    add_quantity(*app, "--log-limit", arguments.log_limit, size_of, "SIZE",
+                 "Writes up to this size are atomic (default 64K)");
+    add_quantity(*app, "--max-size", arguments.max_size, size_of, "SIZE",
+                 "How large the volume may ever grow (default: four times its size)");
+    app->add_flag("--preallocate", arguments.preallocate, "Allocate the members' space now");
+    add_optional_text(*app, "--witness", arguments.witness, "PATH",
+                      "The witness file (default: NAME.witness beside the volume file)");
+    add_text(*app, "--dir", arguments.folder, "DIR", kFolderHelp);
+    app->add_flag("--force", arguments.force, "Overwrite members and a volume file that exist");
+    app->add_flag("--json", arguments.json, "Print the result as JSON");
+    return app;
+}
+
+CLI::App* add_serve(CLI::App& root, ServeArguments& arguments) {
+    CLI::App* app = root.add_subcommand(
+        "serve", "Serve a volume over NBD, in the foreground, until SIGTERM or SIGINT");
+    add_text(*app, "VOLUME", arguments.volume, "", kVolumeHelp)->required();
+    add_repeatable(*app, "--nbd", arguments.nbd_addresses,
+                   "Where to listen: unix:PATH or HOST:PORT; may be repeated (default: "
+                   "NAME.nbd.sock beside the volume file)")
+        ->type_name("ADDRESS");
+    add_quantity(*app, "--cache", arguments.cache_bytes, size_of, "SIZE",
+                 "Memory for checksum pages (default 64M)");
+    app->add_flag("--read-only", arguments.read_only, "Clients may not write");
+    add_text(*app, "--dir", arguments.folder, "DIR", kFolderHelp);
+    return app;
+}
+
+CLI::App* add_attach(CLI::App& root, AttachArguments& arguments) {
+    CLI::App* app = root.add_subcommand(
+        "attach", "Make a block device of a served volume, or of any NBD export; print its path");
+    add_text(*app, "TARGET", arguments.target, "", "A volume's name or file, or an NBD URI")
+        ->required();
+    app->add_option("--as", arguments.front_end, "How: auto, nbd or fuse (default auto)")
+        ->type_name("WAY")
+        ->check(CLI::IsMember({"auto", "nbd", "fuse"}));
+    add_quantity(*app, "--timeout", arguments.timeout_ns, duration_of, "TIME",
+                 "How long to wait for a server that has gone before I/O fails (default 60s)");
+    add_text(*app, "--dir", arguments.folder, "DIR", kFolderHelp);
+    return app;
+}
+
+CLI::App* add_detach(CLI::App& root, DetachArguments& arguments) {
+    CLI::App* app = root.add_subcommand("detach", "Remove a block device that attach made");
+    add_text(*app, "DEVICE", arguments.device, "", "The path that attach printed")->required();
+    return app;
+}
+
+CLI::App* add_status(CLI::App& root, StatusArguments& arguments) {
+    CLI::App* app = root.add_subcommand("status", "Show a volume and its members");
+    add_optional_text(*app, "VOLUME", arguments.volume, "",
+                      "A volume's name or file (default: all volumes in the folder)");
+    app->add_flag("--json", arguments.json, "Print JSON, as described in docs/json.md");
+    add_text(*app, "--dir", arguments.folder, "DIR", kFolderHelp);
+    return app;
+}
+
+CLI::App* add_inspect(CLI::App& root, InspectArguments& arguments) {
+    CLI::App* app = root.add_subcommand("inspect", "Read a member's structures, changing nothing");
+    add_text(*app, "MEMBER", arguments.member, "", "The member's file or block device")->required();
+    app->add_flag("--json", arguments.json, "Print JSON, as described in docs/json.md");
+    return app;
+}
+
+CLI::App* add_assemble(CLI::App& root, AssembleArguments& arguments) {
+    CLI::App* app =
+        root.add_subcommand("assemble", "Write a lost volume file again, from all the members");
+    app->add_option("MEMBER", arguments.members, "Every member of the volume")
+        ->type_name("")
+        ->required();
+    add_optional_text(*app, "--witness", arguments.witness, "PATH",
+                      "The witness file (default: NAME.witness beside the volume file)");
+    add_text(*app, "--dir", arguments.folder, "DIR", "Where to write the volume file");
+    app->add_flag("--force", arguments.force, "Replace a volume file that exists");
+    app->add_flag("--json", arguments.json, "Print the result as JSON");
+    return app;
+}
+
+// What CLI11 would report as a missing command only.
+void check_first_word(const CLI::App& root, int argc, const char* const* argv) {
+    if (argc < 2) throw UsageError("no command given; see 'gemel --help'");
+    const std::string word = argv[1];
+    if (word == "-h" || word == "--help" || word == "--version") return;
+    for (const CLI::App* verb : root.get_subcommands([](const CLI::App*) { return true; })) {
+        if (verb->get_name() == word) return;
+    }
+    throw UsageError("there is no command '" + word + "'; see 'gemel --help'");
+}
+
+}  // namespace
+
+Arguments parse_command_line(int argc, const char* const* argv) {
+    CLI::App root("Gemel: one reliable disk, kept on several members", "gemel");
+    root.set_version_flag("--version", "gemel " GEMEL_VERSION);
+    root.require_subcommand(1);
+    root.footer(
+        "'gemel COMMAND --help' describes each. Exit codes: 0 done, 1 failed, 2 wrong use.");
+    Verbs verbs;
+    const CLI::App* create = add_create(root, verbs.create);
+    const CLI::App* serve = add_serve(root, verbs.serve);
+    const CLI::App* attach = add_attach(root, verbs.attach);
+    const CLI::App* detach = add_detach(root, verbs.detach);
+    const CLI::App* status = add_status(root, verbs.status);
+    const CLI::App* inspect = add_inspect(root, verbs.inspect);
+    add_assemble(root, verbs.assemble);
+    check_first_word(root, argc, argv);
+    try {
+        root.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        if (error.get_exit_code() == 0) {
+            root.exit(error);
+            return NothingToDo{};
+        }
+        const std::string verb =
+            root.get_subcommands().empty() ? "" : root.get_subcommands()[0]->get_name() + " ";
+        throw UsageError(std::string(error.what()) + "; see 'gemel " + verb + "--help'");
+    }
+    if (create->parsed()) return verbs.create;
+    if (serve->parsed()) return verbs.serve;
+    if (attach->parsed()) return verbs.attach;
+    if (detach->parsed()) return verbs.detach;
+    if (status->parsed()) return verbs.status;
+    if (inspect->parsed()) return verbs.inspect;
+    return verbs.assemble;
+}
+
+}  // namespace gemel::tools

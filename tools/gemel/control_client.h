@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Asking the server of a volume, from a process that has no reactor.
+#pragma once
+
+#include <string>
+
+#include "blockdev/result.h"
+#include "tools/gemel/volume_status.h"
+
+namespace gemel::tools {
+
+// Errc::not_found or Errc::closed if nobody listens at `socket_path`: the volume is not served.
+// Errc::timed_out if no whole answer came within `limit_ms`.
+Outcome<VolumeStatus> ask_status(const std::string& socket_path, int limit_ms = 5000);
+
+// Whether `problem`, from ask_status, says that there is no server (not that it fails).
+bool means_no_server(const Problem& problem);
+
+}  // namespace gemel::tools

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gemel/control_protocol.h"
+
+#include <nlohmann/json.hpp>
+
+namespace gemel::tools {
+
+namespace {
+
+using Json = nlohmann::json;
+
+// Discarded, as the library calls it, if `text` is not JSON.
+Json parse_json(std::string_view text) { return Json::parse(text, nullptr, false); }
+
+std::string one_line(const Json& json) {
+    return json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+}
+
+}  // namespace
+
+Outcome<ControlCommand> parse_control_request(std::string_view line) {
+    const Json request = parse_json(line);
+    if (!request.is_object())
+        return Problem{Errc::invalid, "a request is a JSON object on one line"};
+    const auto command = request.find("command");
+    if (command == request.end() || !command->is_string()) {
+        return Problem{Errc::invalid, "a request has a \"command\""};
+    }
+    if (*command == "status") return ControlCommand::status;
+    return Problem{Errc::unsupported, "unknown command"};
+}
+
+std::string render_control_request(ControlCommand command) {
+    CHECK(command == ControlCommand::status);
+    return one_line({{"command", "status"}});
+}
+
+std::string render_status_answer(const VolumeStatus& status) {
+    // The status is JSON already; parsing it again only to nest it would cost a second copy.
+    return "{\"schema\":" + std::to_string(kJsonSchema) +
+           ",\"status\":" + volume_status_json(status) + "}\n";
+}
+
+std::string render_error_answer(std::string_view text) {
+    return one_line({{"schema", kJsonSchema}, {"error", text}});
+}
+
+Outcome<VolumeStatus> parse_status_answer(std::string_view line) {
+    const Json answer = parse_json(line);
+    if (!answer.is_object()) return Problem{Errc::corrupt, "the answer is not a JSON object"};
+    if (answer.contains("error") && answer["error"].is_string()) {
+        return Problem{Errc::unsupported, answer["error"].get<std::string>()};
+    }
+    if (!answer.contains("schema") || answer["schema"] != kJsonSchema) {
+        return Problem{Errc::unsupported, "the server speaks another version of the protocol"};
+    }
+    if (!answer.contains("status")) return Problem{Errc::corrupt, "the answer has no status"};
+    return parse_volume_status(answer["status"].dump());
+}
+
+}  // namespace gemel::tools

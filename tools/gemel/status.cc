@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// gemel status: the server is asked; without one, the members' superblocks are.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "tools/config/volume_file.h"
+#include "tools/config/volume_name.h"
+#include "tools/gemel/control_client.h"
+#include "tools/gemel/run_task.h"
+#include "tools/gemel/unserved.h"
+#include "tools/gemel/verbs.h"
+
+namespace gemel::tools {
+
+namespace {
+
+VolumeStatus status_of(const std::string& file) {
+    const mirror::VolumeDescription description = value_or_throw(read_volume_file(file));
+    const VolumePaths paths = volume_paths(folder_of(file), description.name);
+    Outcome<VolumeStatus> answer = ask_status(paths.control_socket);
+    if (!answer.ok() && means_no_server(answer.error())) {
+        return unserved_status(description, file);
+    }
+    if (!answer.ok()) throw Failure(answer.error());
+    VolumeStatus status = std::move(answer.value());
+    if (status.report.uuid != description.uuid) {
+        throw Failure(fmt::format("the server at {} serves another volume ({}) than {} names",
+                                  paths.control_socket, status.report.uuid.text(), file));
+    }
+    return status;
+}
+
+// In the order of their names.
+std::vector<std::string> volume_files_in(const std::string& folder) {
+    std::vector<std::string> files;
+    for (const auto& entry : std::filesystem::directory_iterator(absolute_path(folder))) {
+        if (entry.path().extension() == ".toml" && looks_like_volume_file(entry.path().string())) {
+            files.push_back(entry.path().string());
+        }
+    }
+    std::sort(files.begin(), files.end());
+    return files;
+}
+
+void print(const std::vector<VolumeStatus>& volumes, bool json) {
+    if (json) {
+        fmt::print("{}", status_document_json(volumes));
+        return;
+    }
+    for (size_t i = 0; i < volumes.size(); ++i) {
+        fmt::print("{}{}", i == 0 ? "" : "\n", status_table(volumes[i]));
+    }
+}
+
+}  // namespace
+
+int run_status(const StatusArguments& arguments) {
+    if (arguments.volume) {
+        const auto file = resolve_volume_file(*arguments.volume, arguments.folder);
+        print({status_of(value_or_throw(file))}, arguments.json);
+        return kDone;
+    }
+    std::vector<VolumeStatus> volumes;
+    std::string problems;
+    for (const std::string& file : volume_files_in(arguments.folder)) {
+        try {
+            volumes.push_back(status_of(file));
+        } catch (const Failure& failure) {
+            // One broken volume must not hide the others.
+            problems += (problems.empty() ? "" : "; also ") + std::string(failure.what());
+        }
+    }
+    if (volumes.empty() && problems.empty() && !arguments.json) {
+        fmt::print("no volumes in {}\n", absolute_path(arguments.folder));
+        return kDone;
+    }
+    print(volumes, arguments.json);
+    if (!problems.empty()) throw Failure(problems);
+    return kDone;
+}
+
+}  // namespace gemel::tools

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The status as JSON and back. The format is documented in docs/json.md: a key may be added, none
+// may change its meaning without a new schema number.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tools/gemel/volume_status.h"
+
+namespace gemel::tools {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+using mirror::MemberReport;
+using mirror::VolumeReport;
+
+// One table for both directions, so that they cannot drift apart.
+struct MemberCounter {
+    const char* key;
+    uint64_t MemberReport::* field;
+};
+constexpr MemberCounter kMemberCounters[] = {
+    {"logged_sequence", &MemberReport::logged_sequence},
+    {"stable_sequence", &MemberReport::stable_sequence},
+    {"checkpoint_sequence", &MemberReport::checkpoint_sequence},
+    {"log_bytes_used", &MemberReport::log_bytes_used},
+    {"log_bytes_total", &MemberReport::log_bytes_total},
+    {"blocks_read", &MemberReport::blocks_read},
+    {"blocks_verified", &MemberReport::blocks_verified},
+    {"mismatches", &MemberReport::mismatches},
+    {"blocks_healed", &MemberReport::blocks_healed},
+    {"read_errors", &MemberReport::read_errors},
+    {"write_errors", &MemberReport::write_errors},
+};
+
+struct VolumeCounter {
+    const char* key;
+    uint64_t VolumeReport::* field;
+};
+constexpr VolumeCounter kVolumeCounters[] = {
+    {"reads", &VolumeReport::reads},           {"writes", &VolumeReport::writes},
+    {"flushes", &VolumeReport::flushes},       {"trims", &VolumeReport::trims},
+    {"bytes_read", &VolumeReport::bytes_read}, {"bytes_written", &VolumeReport::bytes_written},
+    {"batches", &VolumeReport::batches},       {"checkpoints", &VolumeReport::checkpoints},
+};
+
+Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
+
+std::string text_or_empty(const Json& json) {
+    return json.is_null() ? std::string() : json.get<std::string>();
+}
+
+Json member_json(const MemberReport& member) {
+    Json json;
+    json["uuid"] = member.uuid.text();
+    json["path"] = member.path;
+    json["state"] = member.state;
+    json["direct"] = member.direct;
+    for (const auto& [key, field] : kMemberCounters) json[key] = member.*field;
+    json["free_bytes"] = member.free_bytes == UINT64_MAX ? Json() : Json(member.free_bytes);
+    return json;
+}
+
+Json server_json(const std::optional<ServerFacts>& server) {
+    if (!server) return {};
+    return {{"pid", server->pid},
+            {"version", server->version},
+            {"uptime_s", server->uptime_s},
+            {"addresses", server->addresses}};
+}
+
+Json to_json(const VolumeStatus& status) {
+    const VolumeReport& report = status.report;
+    Json json;
+    json["name"] = report.name;
+    json["file"] = text_or_null(status.file);
+    json["uuid"] = report.uuid.text();
+    json["state"] = report.state;
+    json["stopped_because"] = text_or_null(report.stopped_because);
+    json["problem"] = text_or_null(status.problem);
+    json["size"] = report.size;
+    json["layout"] = report.layout;
+    json["consistency"] = report.consistency;
+    json["epoch"] = report.epoch;
+    json["commit_sequence"] = report.commit_sequence;
+    json["stable_sequence"] = report.stable_sequence;
+    json["short_of_space"] = report.short_of_space;
+    json["server"] = server_json(status.server);
+    for (const auto& [key, field] : kVolumeCounters) json["counters"][key] = report.*field;
+    json["members"] = Json::array();
+    for (const MemberReport& member : report.members)
+        json["members"].push_back(member_json(member));
+    return json;
+}
+
+Uuid parse_uuid(const Json& json) {
+    const std::optional<Uuid> uuid = Uuid::parse(json.get<std::string>());
+    if (!uuid) throw std::invalid_argument("a malformed uuid");
+    return *uuid;
+}
+
+// get<uint64_t>() would turn -1 and 1.5 into numbers.
+uint64_t parse_count(const Json& json) {
+    if (!json.is_number_unsigned()) throw std::invalid_argument("a counter that is no count");
+    return json.get<uint64_t>();
+}
+
+MemberReport parse_member(const Json& json) {
+    MemberReport member;
+    member.uuid = parse_uuid(json.at("uuid"));
+    member.path = json.at("path").get<std::string>();
+    member.state = json.at("state").get<std::string>();
+    member.direct = json.at("direct").get<bool>();
+    for (const auto& [key, field] : kMemberCounters) member.*field = parse_count(json.at(key));
+    const Json& free_bytes = json.at("free_bytes");
+    if (!free_bytes.is_null()) member.free_bytes = parse_count(free_bytes);
+    return member;
+}
+
+std::optional<ServerFacts> parse_server(const Json& json) {
+    if (json.is_null()) return std::nullopt;
+    return ServerFacts{parse_count(json.at("pid")), json.at("version").get<std::string>(),
+                       parse_count(json.at("uptime_s")),
+                       json.at("addresses").get<std::vector<std::string>>()};
+}
+
+VolumeStatus from_json(const Json& json) {
+    VolumeStatus status;
+    VolumeReport& report = status.report;
+    report.name = json.at("name").get<std::string>();
+    status.file = text_or_empty(json.at("file"));
+    report.uuid = parse_uuid(json.at("uuid"));
+    report.state = json.at("state").get<std::string>();
+    report.stopped_because = text_or_empty(json.at("stopped_because"));
+    status.problem = text_or_empty(json.at("problem"));
+    report.size = parse_count(json.at("size"));
+    report.layout = json.at("layout").get<std::string>();
+    report.consistency = json.at("consistency").get<std::string>();
+    report.epoch = parse_count(json.at("epoch"));
+    report.commit_sequence = parse_count(json.at("commit_sequence"));
+    report.stable_sequence = parse_count(json.at("stable_sequence"));
+    report.short_of_space = json.at("short_of_space").get<bool>();
+    status.server = parse_server(json.at("server"));
+    const Json& counters = json.at("counters");
+    for (const auto& [key, field] : kVolumeCounters) report.*field = parse_count(counters.at(key));
+    for (const Json& member : json.at("members")) report.members.push_back(parse_member(member));
+    return status;
+}
+
+std::string dump(const Json& json, int indent) {
+    return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace
+
+std::string volume_status_json(const VolumeStatus& status) { return dump(to_json(status), -1); }
+
+std::string status_document_json(const std::vector<VolumeStatus>& volumes) {
+    Json document = {{"schema", kJsonSchema}, {"volumes", Json::array()}};
+    for (const VolumeStatus& status : volumes) document["volumes"].push_back(to_json(status));
+    return dump(document, 2) + '\n';
+}
+
+Outcome<VolumeStatus> parse_volume_status(std::string_view text) {
+    try {
+        return from_json(Json::parse(text));
+    } catch (const std::exception& error) {
+        return Problem{Errc::corrupt,
+                       fmt::format("the answer is not a volume's status: {}", error.what())};
+    }
+}
+
+}  // namespace gemel::tools

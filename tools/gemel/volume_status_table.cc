@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "tools/config/units.h"
+#include "tools/gemel/plain_text.h"
+#include "tools/gemel/text_table.h"
+#include "tools/gemel/volume_status.h"
+
+namespace gemel::tools {
+
+namespace {
+
+using mirror::MemberReport;
+using mirror::VolumeReport;
+
+std::string percentage(uint64_t part, uint64_t whole) {
+    if (whole == 0) return "-";
+    const double share = static_cast<double>(part) / static_cast<double>(whole);
+    return fmt::format("{:.0f}% of {}", 100 * share, readable_size(whole));
+}
+
+std::string line(const char* label, const std::string& text) {
+    return fmt::format("  {:<9}{}\n", label, text);
+}
+
+std::string uptime(uint64_t seconds) {
+    if (seconds < 120) return fmt::format("{} s", seconds);
+    if (seconds < 2 * 3600) return fmt::format("{} min", seconds / 60);
+    if (seconds < 2 * 86'400) return fmt::format("{} h", seconds / 3600);
+    return fmt::format("{} days", seconds / 86'400);
+}
+
+std::string headline(const VolumeStatus& status) {
+    const VolumeReport& report = status.report;
+    std::string out = fmt::format("{}  {}, {} of {}, {}\n", plain_text(report.name),
+                                  plain_text(report.state), plain_text(report.layout),
+                                  report.size == 0 ? "unknown size" : readable_size(report.size),
+                                  plain_text(report.consistency));
+    if (!report.stopped_because.empty()) {
+        out += line("stopped", plain_text(report.stopped_because) +
+                                   "; every request gets an I/O error until it is served again");
+    }
+    if (!status.problem.empty()) out += line("problem", plain_text(status.problem));
+    if (report.short_of_space) {
+        out += line("space",
+                    "short: new writes fail (ENOSPC) until a member's file system has "
+                    "room again");
+    }
+    return out;
+}
+
+std::string server_lines(const VolumeStatus& status) {
+    const VolumeReport& report = status.report;
+    const ServerFacts& server = *status.server;
+    std::string out;
+    out += line("server", fmt::format("pid {}, up {}, version {}", server.pid,
+                                      uptime(server.uptime_s), plain_text(server.version)));
+    for (const std::string& address : server.addresses) out += line("nbd", plain_text(address));
+    out += line("history", fmt::format("epoch {}, committed {}, stable {}", report.epoch,
+                                       report.commit_sequence, report.stable_sequence));
+    out += line("requests",
+                fmt::format("{} reads ({}), {} writes ({}), {} flushes, {} trims", report.reads,
+                            readable_size(report.bytes_read), report.writes,
+                            readable_size(report.bytes_written), report.flushes, report.trims));
+    out +=
+        line("log", fmt::format("{} batches, {} checkpoints", report.batches, report.checkpoints));
+    return out;
+}
+
+std::string free_space(const MemberReport& member) {
+    return member.free_bytes == UINT64_MAX ? "-" : readable_size(member.free_bytes);
+}
+
+std::string served_members(const VolumeReport& report) {
+    std::vector<std::vector<std::string>> rows{{"MEMBER", "STATE", "LOG", "LOGGED", "STABLE",
+                                                "HOME", "MISMATCHES", "HEALED", "ERRORS", "FREE"}};
+    for (const MemberReport& member : report.members) {
+        rows.push_back(
+            {plain_text(member.path), plain_text(member.state),
+             percentage(member.log_bytes_used, member.log_bytes_total),
+             fmt::format("{}", member.logged_sequence), fmt::format("{}", member.stable_sequence),
+             fmt::format("{}", member.checkpoint_sequence), fmt::format("{}", member.mismatches),
+             fmt::format("{}", member.blocks_healed),
+             fmt::format("{}", member.read_errors + member.write_errors), free_space(member)});
+    }
+    return text_table(rows, {false, false, true, true, true, true, true, true, true, true}, 2);
+}
+
+std::string unserved_members(const VolumeReport& report) {
+    std::vector<std::vector<std::string>> rows{{"MEMBER", "STATE", "UUID"}};
+    for (const MemberReport& member : report.members) {
+        rows.push_back({plain_text(member.path), plain_text(member.state), member.uuid.text()});
+    }
+    return text_table(rows, {false, false, false}, 2);
+}
+
+}  // namespace
+
+std::string status_table(const VolumeStatus& status) {
+    std::string out = headline(status);
+    if (status.server) return out + server_lines(status) + '\n' + served_members(status.report);
+    if (status.report.epoch != 0) {
+        out += line("history", fmt::format("epoch {}", status.report.epoch));
+    }
+    return out + (status.report.members.empty() ? "" : "\n" + unserved_members(status.report));
+}
+
+}  // namespace gemel::tools
