@@ -1,0 +1,503 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The program as an operator meets it: wrong input is refused with one clear line and changes
+nothing; a server starts, tells, and ends in order.
+
+Takes the build folder as its argument (or GEMEL_BUILD_DIR)."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+
+if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]):
+    os.environ["GEMEL_BUILD_DIR"] = os.path.abspath(sys.argv.pop(1))
+
+# pylint: disable=wrong-import-position
+import harness
+from harness import GEMEL, run, wait_for
+
+VERBS = ["create", "serve", "attach", "detach", "status", "inspect", "assemble"]
+
+
+def look(folder):
+    """Everything below a folder: what it is, how long, when it was changed, and what it holds."""
+    found = {}
+    for base, folders, names in os.walk(folder):
+        for name in folders + names:
+            path = os.path.join(base, name)
+            info = os.lstat(path)
+            held = None
+            if stat.S_ISREG(info.st_mode) and info.st_size < harness.MIB:
+                with open(path, "rb") as file:
+                    held = file.read()
+            changed = info.st_mtime_ns if not stat.S_ISDIR(info.st_mode) else 0
+            found[path] = (info.st_mode, info.st_ino, info.st_size, changed, held)
+    return found
+
+
+class CliCase(harness.Case):
+    def gemel(self, *arguments, **options):
+        return run(GEMEL, *arguments, check=False, cwd=self.folder, timeout=harness.DEADLINE,
+                   **options)
+
+    def refused(self, code, words, *arguments):
+        """Exit code, one line on standard error with these words, nothing printed or changed."""
+        before = look(self.folder)
+        done = self.gemel(*arguments)
+        what = f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        self.assertEqual(done.returncode, code, what)
+        self.assertEqual(done.stdout, "", what)
+        self.assertEqual(done.stderr.count("\n"), 1, what)
+        self.assertTrue(done.stderr.startswith("gemel: "), what)
+        for word in [words] if isinstance(words, str) else words:
+            self.assertIn(word, done.stderr, what)
+        self.assertEqual(before, look(self.folder), what)
+
+    def create(self, *options, name="vol", size="64M", members=("a.img", "b.img"), log="16M"):
+        """The arguments of a create that would work if nothing was wrong with it."""
+        places = [part for member in members for part in ("--member", member)]
+        return ["create", name, "--size", size, *places, "--log-size", log, *options]
+
+    def made(self, *options, **changes):
+        done = self.gemel(*self.create(*options, **changes))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done
+
+    def write(self, name, content=b"precious"):
+        with open(self.path(name), "wb") as file:
+            file.write(content)
+
+    def loop_device(self, name, size):
+        with open(self.path(name), "wb") as file:
+            file.truncate(size)
+        device = run("losetup", "--find", "--show", self.path(name)).stdout.strip()
+        self.addCleanup(lambda: run("losetup", "--detach", device, check=False))
+        return device
+
+    def tmpfs(self, options):
+        self.require_root()
+        return self.mount("-t", "tmpfs", "-o", options, "tmpfs")
+
+
+class WrongUsage(CliCase):
+    def test_commands(self):
+        self.refused(2, "no command")
+        self.refused(2, "'frobnicate'", "frobnicate")
+        self.refused(2, "--frobnicate", "--frobnicate")
+        for verb in VERBS:
+            self.refused(2, f"gemel {verb} --help", verb, "--frobnicate")
+        for verb in set(VERBS) - {"status"}:
+            self.refused(2, "required", verb)
+
+    def test_help_and_version(self):
+        for verb in VERBS:
+            done = self.gemel(verb, "--help")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn(f"gemel {verb}", done.stdout)
+            self.assertIn(verb, self.gemel("--help").stdout)
+        self.assertRegex(self.gemel("--version").stdout, r"^gemel \d+\.\d+\.\d+\n$")
+
+    def test_sizes(self):
+        for size in ["0", "0G"]:
+            self.refused(2, "more than 0", *self.create(size=size))
+        for size in ["1", "4095", "4097", "1000000"]:
+            self.refused(2, "multiple of 4096", *self.create(size=size))
+        for size in ["", "G", "-1", "1.5G", "1GB", "1X", "0x1000", "1 G", "one", "１G"]:
+            self.refused(2, "--size", *self.create(size=size))
+        for size in ["16E", "99999999999999999999", "18446744073709551616"]:
+            self.refused(2, "too large", *self.create(size=size))
+        self.refused(2, "more than a volume can have", *self.create(size="1P"))
+        self.refused(2, "--max-size", *self.create("--max-size", "32M"))
+        for log in ["0", "4096", "5000000", "1T"]:
+            self.refused(2, "--log-size", *self.create(log=log))
+        for limit in ["0", "1", "1M"]:
+            self.refused(2, "--log-limit", *self.create("--log-limit", limit))
+
+    def test_names(self):
+        for name in ["", ".", "..", "-", ".hidden", "a b", "a/b", "../x", "ä", "x\ny", "x" * 64]:
+            self.refused(2, "", *self.create(name=name))
+        self.refused(2, "without .toml", *self.create(name="vol.toml"))
+        self.made(name="x" * 40 + "A-1_2.3")
+
+    def test_members(self):
+        self.refused(2, "at least 2", *self.create(members=["a.img"]))
+        self.refused(2, "given twice", *self.create(members=["a.img", "a.img"]))
+        self.refused(2, "given twice", *self.create(members=["a.img", "./a.img"]))
+        self.refused(2, "given twice", *self.create(members=["a.img", self.path("a.img")]))
+        self.refused(2, "more than 16", *self.create(members=[f"{n}.img" for n in range(17)]))
+        for place in ["tcp://host:1/x", "nbd://host/x"]:
+            self.refused(2, "not supported yet", *self.create(members=["a.img", place]))
+        self.refused(2, "empty", *self.create(members=["a.img", ""]))
+
+    def test_one_storage_under_two_names(self):
+        self.write("real.img", b"")
+        os.symlink("real.img", self.path("symbolic.img"))
+        os.link(self.path("real.img"), self.path("hard.img"))
+        os.symlink("to-be.img", self.path("dangling.img"))
+        os.symlink(".", self.path("here"))
+        for other in ["symbolic.img", "hard.img", "here/real.img"]:
+            self.refused(2, "same storage", *self.create(members=["real.img", other]))
+        for other in ["dangling.img", "here/to-be.img"]:
+            self.refused(2, "same storage", *self.create(members=["to-be.img", other]))
+        self.refused(2, "given twice", *self.create("--witness", "a.img"))
+        self.refused(2, "given twice", *self.create("--witness", "vol.toml"))
+
+    def test_serve(self):
+        self.made()
+        for address in ["nonsense", "unix:", "host:99999", "127.0.0.1", ":::"]:
+            self.refused(2, "--nbd", "serve", "vol", "--nbd", address)
+        self.refused(2, "107", "serve", "vol", "--nbd", "unix:/" + "x" * 107)
+        self.refused(2, "--cache", "serve", "vol", "--cache", "0")
+        self.refused(2, "--cache", "serve", "vol", "--cache", "much")
+
+
+class RefusedCreate(CliCase):
+    def test_what_cannot_be_a_member(self):
+        os.mkdir(self.path("folder"))
+        os.mkfifo(self.path("pipe"))
+        self.refused(1, ["folder", "is a directory"], *self.create(members=["folder", "b.img"]))
+        self.refused(1, "neither a file nor", *self.create(members=["pipe", "b.img"]))
+        self.refused(1, "neither a file nor", *self.create(members=["/dev/null", "b.img"]))
+        self.refused(1, "none", *self.create(members=["a.img", "none/b.img"]))
+        self.write("file")
+        self.refused(1, "file/b.img", *self.create(members=["a.img", "file/b.img"]))
+        self.refused(1, "x" * 300, *self.create(members=["a.img", "x" * 300]))
+        self.refused(1, "none", *self.create("--dir", "none"))
+        self.refused(1, "none", *self.create("--witness", "none/w"))
+        self.refused(1, "utf-8", *self.create(members=["\udcff.img", "b.img"]))
+
+    def test_names_of_files_stay_on_one_line(self):
+        self.refused(1, "a\\x0ab", *self.create(members=["a.img", "a\nb/c"]))
+
+    def test_existing_data_is_not_overwritten(self):
+        self.write("b.img")
+        self.refused(1, "--force", *self.create())
+        self.write("vol.toml")
+        self.refused(1, "--force", *self.create(members=["a.img", "c.img"]))
+        self.refused(1, "--force", *self.create("--witness", "b.img", name="other",
+                                                members=["a.img", "c.img"]))
+        os.mkdir(self.path("d.toml"))
+        self.refused(1, "is a directory", *self.create("--force", name="d"))
+        self.made("--force")
+        # Now they are members, and their volume is data as well.
+        self.refused(1, "--force", *self.create(name="other"))
+
+    def test_a_device_that_is_not_blank(self):
+        self.require_root()
+        device = self.loop_device("disk", 256 << 20)
+        with open(device, "r+b") as file:
+            file.write(b"precious")
+        self.refused(1, [device, "--force"], *self.create(members=["a.img", device]))
+        with open(device, "rb") as file:
+            self.assertEqual(file.read(8), b"precious")
+        self.made("--force", members=["a.img", device])
+
+    def test_a_device_that_is_too_small(self):
+        self.require_root()
+        device = self.loop_device("disk", 32 << 20)
+        self.refused(1, [device, "too small"], *self.create(members=["a.img", device]))
+
+    def test_a_read_only_file_system(self):
+        place = self.tmpfs("size=1M")
+        run("mount", "-o", "remount,ro", place)
+        words = "ead-only"
+        self.refused(1, words, *self.create(members=["a.img", "mnt/b.img"]))
+        self.refused(1, words, *self.create("--dir", "mnt"))
+        self.refused(1, words, *self.create("--witness", "mnt/w"))
+
+    def test_a_read_only_file_system_with_the_member_on_it(self):
+        place = self.tmpfs("size=1M")
+        self.write("mnt/b.img", b"")
+        run("mount", "-o", "remount,ro", place)
+        self.refused(1, "ead-only", *self.create(members=["a.img", "mnt/b.img"]))
+
+    def test_a_full_file_system(self):
+        self.tmpfs("size=20M")
+        self.refused(1, "mnt/b.img", *self.create(members=["a.img", "mnt/b.img"], log="64M"))
+        self.refused(1, "mnt/b.img",
+                     *self.create("--preallocate", members=["a.img", "mnt/b.img"], log="4M"))
+
+    def test_a_volume_file_that_cannot_be_written(self):
+        # Not one block is left for it: the members must go again.
+        place = self.tmpfs("nr_inodes=2")
+        self.write("mnt/used")
+        self.refused(1, place, *self.create("--dir", "mnt", "--witness", "w"))
+
+    def test_sockets_that_could_not_be_made(self):
+        folder = "x" * (100 - len(self.folder))
+        os.mkdir(self.path(folder))
+        self.refused(1, "107", *self.create("--dir", folder))
+
+    def test_members_in_use(self):
+        volume = self.volume(size="64M", log_size="16M")
+        volume.start()
+        for force in [], ["--force"]:
+            done = self.gemel(*self.create(*force, name="other", members=volume.members))
+            self.assertEqual(done.returncode, 1)
+            self.assertEqual(done.stderr.count("\n"), 1)
+            self.assertFalse(os.path.exists(self.path("other.toml")))
+        done = self.gemel("serve", "vol")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"process {volume.server.pid}", done.stderr)
+        with volume.client() as client:
+            client.write(0, b"x" * 4096)
+        volume.stop()
+
+    def test_an_interrupt_leaves_all_or_nothing(self):
+        for moment in range(8):
+            with subprocess.Popen([GEMEL, *self.create(log="256M")], cwd=self.folder,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+                time.sleep(moment * 0.03)
+                process.send_signal(signal.SIGINT)
+                _, error = process.communicate(timeout=harness.DEADLINE)
+            left = sorted(os.listdir(self.folder))
+            if process.returncode == 0:
+                self.assertEqual(left, ["a.img", "b.img", "vol.toml", "vol.witness"])
+            else:
+                self.assertIn(process.returncode, [1, -signal.SIGINT], error)
+                self.assertEqual(left, [])
+            for name in left:
+                os.unlink(self.path(name))
+
+
+class VolumeFile(CliCase):
+    def setUp(self):
+        super().setUp()
+        self.made()
+        with open(self.path("vol.toml"), encoding="utf-8") as file:
+            self.good = file.read()
+
+    def test_damage_is_named_with_its_line(self):
+        lines = self.good.splitlines()
+        changes = {
+            "schema = 1": ["schema = 2", "schema = \"1\"", "future = 1"],
+            "name = ": ["name = \"../x\"", "name = 7", "name", "nmae = \"vol\""],
+            "uuid = ": ["uuid = \"1234\"", "uuid = 7", "uuid = \"\""],
+            "size = ": ["size = \"1X\"", "size = -1", "size = 0", "size = 1.5", "size = \"64M"],
+            "witness = ": ["witness = \"\"", "witness = []", "witness = \"a\\u0000b\""],
+            "path = ": ["path = \"\"", "path = 1", "path = \"x/\"", "pth = \"a.img\""],
+        }
+        for key, versions in changes.items():
+            number = next(i for i, line in enumerate(lines) if line.startswith(key))
+            for version in versions:
+                changed = lines[:number] + [version] + lines[number + 1:]
+                self.write("vol.toml", "\n".join(changed).encode() + b"\n")
+                # What is missing is reported where the file begins, or its table does.
+                words = ["vol.toml", "line "]
+                if "=" in version and version.split("=")[0] in key + "=":
+                    words = ["vol.toml", f"line {number + 1}:"]
+                self.refused(1, words, "serve", "vol")
+                self.refused(1, words, "status", "vol")
+                self.refused(1, words, "attach", "vol")
+
+    def test_hostile_content(self):
+        for content in [b"", b"\0" * 100, b"\xff\xfe", b"[" * 60000, b"a=" + b"[" * 60000,
+                        b"#" * 70000, b"[[member]]\n" * 1000, os.urandom(4096)]:
+            self.write("vol.toml", content)
+            self.refused(1, "vol.toml", "serve", "vol")
+            self.refused(1, "vol.toml", "status", "vol.toml")
+
+    def test_what_is_no_volume_file(self):
+        self.refused(1, "none.toml", "serve", "none")
+        self.refused(1, "none.toml", "status", "none")
+        self.refused(1, "none.toml", "attach", "none")
+        self.refused(1, "a.img", "serve", "./a.img")
+        self.refused(1, "not a regular file", "serve", self.folder)
+        os.mkfifo(self.path("pipe.toml"))
+        self.refused(1, "not a regular file", "serve", "pipe")
+
+    def test_a_folder_can_be_moved(self):
+        os.mkdir(self.path("new"))
+        for name in ["a.img", "b.img", "vol.toml", "vol.witness"]:
+            os.rename(self.path(name), self.path("new", name))
+        volume = json.loads(self.gemel("status", "vol", "--dir", "new", "--json").stdout)
+        self.assertEqual([m["state"] for m in volume["volumes"][0]["members"]], ["in-sync"] * 2)
+
+    def test_assemble_writes_it_again(self):
+        os.unlink(self.path("vol.toml"))
+        # Members that were opened may have noted by whom; nothing else may have happened.
+        for words, others in [("all members must be there", []), ("nope.img", ["nope.img"])]:
+            done = self.gemel("assemble", "a.img", *others)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1))
+            self.assertIn(words, done.stderr)
+            self.assertFalse(os.path.exists(self.path("vol.toml")))
+        self.refused(2, "twice", "assemble", "a.img", "a.img")
+        self.write("foreign.img", b"x" * 100000)
+        self.refused(1, "foreign.img", "assemble", "foreign.img", "a.img")
+        done = self.gemel("assemble", "a.img", "b.img")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        with open(self.path("vol.toml"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), self.good)
+        done = self.gemel("assemble", "a.img", "b.img")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--force", done.stderr)
+
+    def test_inspect(self):
+        self.refused(1, "nope.img", "inspect", "nope.img")
+        self.refused(1, "vol.toml", "inspect", "vol.toml")
+        self.refused(1, "is a directory", "inspect", self.folder)
+        self.refused(1, "neither a file nor", "inspect", "/dev/null")
+        facts = json.loads(self.gemel("inspect", "a.img", "--json").stdout)
+        self.assertEqual((facts["schema"], facts["volume_name"]), (1, "vol"))
+        self.assertTrue(facts["home_is_complete"])
+        text = self.gemel("inspect", "a.img").stdout
+        self.assertIn(f"--offset {facts['home_offset']} --sizelimit {64 << 20}", text)
+
+
+class Server(CliCase):
+    def setUp(self):
+        super().setUp()
+        self.vol = self.volume(size="64M", log_size="16M")
+
+    def status(self, name="vol"):
+        return json.loads(self.gemel("status", name, "--json").stdout)["volumes"][0]
+
+    def spawn(self, *options, **streams):
+        # Its output may be a pipe that nobody reads; the folder in the arguments marks it as ours.
+        server = subprocess.Popen([GEMEL, "serve", self.vol.file, *options],
+                                  stdin=subprocess.DEVNULL, **streams)
+        self.addCleanup(lambda: server.poll() is None and (server.kill(), server.wait()))
+        return server
+
+    def end(self, server, number=signal.SIGTERM):
+        server.send_signal(number)
+        return server.wait(harness.DEADLINE)
+
+    def test_a_life(self):
+        self.assertEqual(self.status()["state"], "not-served")
+        for number in signal.SIGTERM, signal.SIGINT:
+            with open(self.path("errors"), "wb") as errors:
+                server = self.spawn(stdout=subprocess.PIPE, stderr=errors)
+                # Whoever has read this line can connect.
+                line = server.stdout.readline().decode()
+                self.assertTrue(line.startswith("serving vol "), line)
+                self.vol.client().close()
+                status = self.status()
+                self.assertEqual((status["state"], status["server"]["pid"]),
+                                 ("serving", server.pid))
+                self.assertEqual(self.end(server, number), 0)
+                self.assertEqual(server.stdout.read(), b"")
+                server.stdout.close()
+            self.assertFalse(os.path.exists(self.vol.socket))
+            self.assertFalse(os.path.exists(self.path("vol.ctl.sock")))
+            self.assertEqual(self.status()["state"], "not-served")
+            self.refused(1, "not served", "attach", "vol")
+
+    def test_sockets_of_a_killed_server_are_replaced(self):
+        self.vol.start()
+        self.vol.kill()
+        self.assertTrue(os.path.exists(self.vol.socket))
+        self.assertEqual(self.status()["state"], "not-served")
+        self.vol.start()
+        self.assertEqual(self.status()["state"], "serving")
+        self.vol.stop()
+
+    def test_addresses(self):
+        server = self.spawn("--nbd", "127.0.0.1:0", "--nbd", f"unix:{self.path('other.sock')}",
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        server.stdout.readline()
+        server.stdout.close()
+        addresses = self.status()["server"]["addresses"]
+        self.assertRegex(addresses[0], r"^127\.0\.0\.1:[1-9]\d*$")
+        self.assertEqual(addresses[1], f"unix:{self.path('other.sock')}")
+        with socket.create_connection(("127.0.0.1", int(addresses[0].split(":")[1]))) as client:
+            self.assertEqual(client.recv(8), b"NBDMAGIC")
+        self.assertFalse(os.path.exists(self.vol.socket))
+        self.assertEqual(self.end(server), 0)
+
+    def test_where_it_cannot_listen(self):
+        self.vol.start()  # Settles the first epoch, so that the files below stay the same.
+        self.vol.stop()
+        self.write("file")
+        for address in [f"unix:{self.path('none/x.sock')}", f"unix:{self.path('file')}",
+                        "203.0.113.1:1"]:
+            done = self.gemel("serve", "vol", "--nbd", address)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("cannot listen", done.stderr.splitlines()[-1])
+            self.assertEqual(done.stdout, "")
+        with open(self.path("file"), "rb") as file:
+            self.assertEqual(file.read(), b"precious")
+        # The next one is not hindered.
+        self.vol.start()
+        self.vol.stop()
+
+    def test_garbage_on_the_control_socket(self):
+        self.vol.start()
+        for garbage in [b"\n", b"\0" * 5000, b"{" * 5000, b"status\n", b'{"command":1}\n',
+                        os.urandom(3000) + b"\n", b'{"command":"status"', b"[" * 4000 + b"\n"]:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(self.path("vol.ctl.sock"))
+                try:
+                    client.sendall(garbage)
+                    client.shutdown(socket.SHUT_WR)
+                    answer = client.makefile("rb").read()
+                    self.assertIn(answer[:1], [b"", b"{"])
+                except ConnectionError:
+                    pass  # It may hang up as soon as it has seen enough.
+            self.assertEqual(self.status()["state"], "serving")
+        self.vol.stop()
+
+    def test_nobody_reads_its_log(self):
+        read_end, write_end = os.pipe()
+        self.addCleanup(os.close, read_end)
+        server = self.spawn(stdout=subprocess.DEVNULL, stderr=write_end)
+        os.close(write_end)
+        wait_for("the server", lambda: os.path.exists(self.path("vol.ctl.sock")))
+        for _ in range(2000):  # Each is worth a line or two; a pipe holds some hundred.
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(self.vol.socket)
+                try:
+                    client.sendall(b"x" * 64)
+                    client.shutdown(socket.SHUT_WR)
+                    client.makefile("rb").read()
+                except ConnectionError:
+                    pass
+        with self.vol.client() as client:
+            client.write(0, b"y" * 4096)
+            client.flush()
+        self.assertEqual(self.end(server), 0)
+
+    def test_closed_standard_descriptors(self):
+        # The members must not take their numbers, or what is printed would end up in them.
+        before = look(self.folder)[self.vol.members[0]][2]
+        server = subprocess.Popen(["/bin/sh", "-c", 'exec "$0" serve "$1" <&- >&- 2>&-', GEMEL,
+                                   self.vol.file])
+        self.addCleanup(lambda: server.poll() is None and (server.kill(), server.wait()))
+        wait_for("the server", lambda: os.path.exists(self.path("vol.ctl.sock")))
+        self.assertEqual(self.status()["state"], "serving")
+        self.assertEqual(self.end(server), 0)
+        self.assertEqual(look(self.folder)[self.vol.members[0]][2], before)
+        self.vol.start()
+        self.vol.stop()
+
+    def test_status_of_a_folder(self):
+        self.assertEqual(self.gemel("status", "--dir", "/sys").stdout, "no volumes in /sys\n")
+        self.made(name="second", members=["c.img", "d.img"])
+        self.write("other.toml", b"[package]\n")
+        done = self.gemel("status", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        names = [volume["name"] for volume in json.loads(done.stdout)["volumes"]]
+        self.assertEqual(names, ["second", "vol"])
+        # A broken one must not hide the others.
+        self.write("broken.toml", b"[[member]]\nx")
+        done = self.gemel("status")
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1))
+        self.assertIn("broken.toml, line 2", done.stderr)
+        self.assertIn("second", done.stdout)
+
+    def test_status_of_missing_and_foreign_members(self):
+        os.rename(self.vol.members[0], self.path("away"))
+        self.write("vol-b.img", b"x" * 100000)
+        status = self.status()
+        self.assertEqual([m["state"] for m in status["members"]], ["missing", "failed"])
+        self.assertIn("vol-a.img", status["problem"])
+        self.assertIn("missing", self.gemel("status", "vol").stdout)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/attach/nbd_connect.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <thread>
+
+#include "tests/unit/attach/fake_server.h"
+
+namespace gemel::tools {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr uint64_t kSize = 1u << 20;
+constexpr std::chrono::seconds kPatience{60};
+
+// What comes of a connection to a server that does `steps`.
+Outcome<NbdConnection> connect_while(FakeServer& server, const std::function<void()>& steps) {
+    std::thread thread(steps);
+    Outcome<NbdConnection> result = connect_nbd(server.place(), kPatience);
+    thread.join();
+    return result;
+}
+
+TEST(NbdConnect, LearnsTheExport) {
+    FakeServer server;
+    const Outcome<NbdConnection> made = connect_while(server, [&] {
+        server.accept();
+        server.greet();
+        EXPECT_EQ(server.take_option(), wire::kOptGo);
+        server.export_info(kSize, FakeServer::kGoodFlags | wire::kReadOnly);
+        wire::InfoBlockSize sizes;
+        sizes.type = wire::kInfoBlockSize;
+        sizes.minimum = 512u;
+        sizes.preferred = 8192u;
+        sizes.maximum = 1u << 20;
+        server.reply(wire::kReplyInfo, bytes_of(sizes));
+        server.reply(wire::kReplyAck);
+    });
+    ASSERT_TRUE(made.ok()) << made.error().text;
+    const NbdExport& found = made.value().exported;
+    EXPECT_EQ(found.size, kSize);
+    EXPECT_TRUE(found.read_only() && found.can_flush() && found.can_write_zeroes());
+    EXPECT_EQ(found.block_minimum, 512u);
+    EXPECT_EQ(found.block_preferred, 8192u);
+    EXPECT_EQ(found.payload_maximum, 1u << 20);
+}
+
+TEST(NbdConnect, FallsBackToExportNameWithOldServers) {
+    FakeServer server;
+    const Outcome<NbdConnection> made = connect_while(server, [&] {
+        server.accept();
+        server.greet(wire::kServerFixedNewstyle);
+        EXPECT_EQ(server.take_option(), wire::kOptGo);
+        server.reply(wire::kErrorUnsupported);
+        EXPECT_EQ(server.take_option(), wire::kOptExportName);
+        server.send(be64(kSize));
+        server.send(be16(wire::kHasFlags));
+        server.send_bytes(std::vector<std::byte>(124));
+    });
+    ASSERT_TRUE(made.ok()) << made.error().text;
+    EXPECT_EQ(made.value().exported.size, kSize);
+    EXPECT_FALSE(made.value().exported.can_flush());
+}
+
+TEST(NbdConnect, TellsWhatTheServerRefused) {
+    FakeServer server;
+    const std::string said = "no\x1b[2Jsuch thing";
+    const Outcome<NbdConnection> made = connect_while(server, [&] {
+        server.accept();
+        server.greet();
+        server.take_option();
+        server.reply(wire::kErrorUnknownExport, std::as_bytes(std::span(said)));
+    });
+    ASSERT_FALSE(made.ok());
+    EXPECT_THAT(made.error().text, HasSubstr("no export named 'v'"));
+    EXPECT_THAT(made.error().text, HasSubstr("no?[2Jsuch thing"));
+}
+
+TEST(NbdConnect, NobodyThere) {
+    FakeServer server;
+    const NbdPlace place = server.place();
+    server.die();
+    const Outcome<NbdConnection> made = connect_nbd(place, kPatience);
+    ASSERT_FALSE(made.ok());
+    EXPECT_EQ(made.error().code, Errc::closed);
+}
+
+TEST(NbdConnect, GivesUpOnASilentServer) {
+    FakeServer server;
+    const Outcome<NbdConnection> made = connect_nbd(server.place(), std::chrono::milliseconds(50));
+    ASSERT_FALSE(made.ok());
+    EXPECT_EQ(made.error().code, Errc::timed_out);
+}
+
+class HostileServer : public testing::TestWithParam<void (*)(FakeServer&)> {};
+
+TEST_P(HostileServer, IsRefused) {
+    FakeServer server;
+    const Outcome<NbdConnection> made = connect_while(server, [&] {
+        server.accept();
+        GetParam()(server);
+        server.hang_up();
+    });
+    EXPECT_FALSE(made.ok());
+}
+
+void after_go(FakeServer& server) {
+    server.greet();
+    server.take_option();
+}
+void closes_at_once(FakeServer&) {}
+void sends_noise(FakeServer& server) { server.send_bytes(std::vector<std::byte>(18)); }
+void is_ancient(FakeServer& server) { server.send_greeting(0); }
+void tells_no_size(FakeServer& server) {
+    after_go(server);
+    server.reply(wire::kReplyAck);
+}
+void has_no_bytes(FakeServer& server) {
+    after_go(server);
+    server.export_info(0, FakeServer::kGoodFlags);
+    server.reply(wire::kReplyAck);
+}
+void is_too_large(FakeServer& server) {
+    after_go(server);
+    server.export_info(uint64_t{1} << 63, FakeServer::kGoodFlags);
+    server.reply(wire::kReplyAck);
+}
+void cuts_an_info_short(FakeServer& server) {
+    after_go(server);
+    server.reply(wire::kReplyInfo, std::vector<std::byte>(2));
+}
+void has_odd_block_sizes(FakeServer& server) {
+    after_go(server);
+    server.export_info(kSize, FakeServer::kGoodFlags);
+    wire::InfoBlockSize sizes;
+    sizes.type = wire::kInfoBlockSize;
+    sizes.minimum = 3u;
+    sizes.preferred = 4096u;
+    sizes.maximum = 4096u;
+    server.reply(wire::kReplyInfo, bytes_of(sizes));
+    server.reply(wire::kReplyAck);
+}
+void claims_a_huge_answer(FakeServer& server) {
+    after_go(server);
+    wire::OptionReply header;
+    header.magic = wire::kOptionReplyMagic;
+    header.option = wire::kOptGo;
+    header.type = wire::kReplyInfo;
+    header.length = 0xffffffffu;
+    server.send(header);
+}
+void never_ends(FakeServer& server) {
+    after_go(server);
+    for (int i = 0; i < 64; ++i) server.export_info(kSize, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, HostileServer,
+                         testing::Values(closes_at_once, sends_noise, is_ancient, tells_no_size,
+                                         has_no_bytes, is_too_large, cuts_an_info_short,
+                                         has_odd_block_sizes, claims_a_huge_answer, never_ends));
+
+TEST(NbdExportDifference, SeesWhatARunningDeviceCannotBear) {
+    NbdExport before;
+    before.size = kSize;
+    before.flags = FakeServer::kGoodFlags;
+    EXPECT_EQ(difference(before, before), "");
+    NbdExport now = before;
+    now.size = 2 * kSize;
+    EXPECT_THAT(difference(before, now), HasSubstr("size"));
+    now = before;
+    now.flags |= wire::kReadOnly;
+    EXPECT_THAT(difference(before, now), HasSubstr("read-only"));
+    now = before;
+    now.flags = wire::kHasFlags | wire::kSendWriteZeroes;
+    EXPECT_THAT(difference(before, now), HasSubstr("flush"));
+    now.flags = wire::kHasFlags | wire::kSendFlush;
+    EXPECT_THAT(difference(before, now), HasSubstr("write-zeroes"));
+    now = before;
+    now.flags |= wire::kSendTrim;
+    EXPECT_EQ(difference(before, now), "");
+    now.block_minimum = 4096;
+    EXPECT_THAT(difference(before, now), HasSubstr("blocks"));
+    now = before;
+    now.payload_maximum = 4096;
+    EXPECT_THAT(difference(before, now), HasSubstr("requests"));
+}
+
+}  // namespace
+}  // namespace gemel::tools

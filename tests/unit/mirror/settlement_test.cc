@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Settlement: the longest chain in the union of all logs is kept on all members, whatever each of
+// them lacks and wherever it is interrupted.
+#include "mirror/settlement.h"
+
+#include <gtest/gtest.h>
+
+#include "mirror/configuration.h"
+#include "tests/unit/blockdev/store_world.h"
+
+namespace gemel::mirror {
+namespace {
+
+using blockdev::BatchRef;
+using blockdev::ChainMaker;
+using blockdev::EntryKind;
+using blockdev::kBlockSize;
+using blockdev::LocalMember;
+using blockdev::Member;
+using blockdev::StoreWorld;
+
+constexpr uint64_t kBlocks = 64;  // That the tests write to.
+
+// A volume of some members. Batches are put into their rings by hand.
+class Crashed {
+public:
+    explicit Crashed(size_t count, uint64_t seed = 1, sim::FileSystem* space = nullptr)
+        : world(seed), chain(blockdev::fixed_configuration(count).epoch) {
+        configuration = blockdev::fixed_configuration(count);
+        for (size_t i = 0; i < count; ++i) {
+            blockdev::add_quick_member(world, path(i), layout, configuration, i, space);
+        }
+        open();
+        members.clear();  // Not closed in order.
+    }
+    static std::string path(size_t index) { return "/m" + std::to_string(index); }
+
+    // The next batch of the chain, at its place in every ring.
+    size_t add(std::vector<blockdev::BatchWrite> writes) {
+        const BatchRef batch = chain.next(std::move(writes));
+        return place(batch);
+    }
+    size_t add_write(uint64_t block, uint32_t count) {
+        return place(chain.next_write(block, count));
+    }
+    size_t place(BatchRef batch) {
+        const uint64_t offset = blockdev::ring_place(layout.log_size, head, batch->size());
+        head = offset + batch->size();
+        batches.push_back(std::move(batch));
+        offsets.push_back(offset);
+        return batches.size() - 1;
+    }
+    void put(size_t member, size_t index) {
+        world.drive(path(member))
+            .platter()
+            .tamper(blockdev::kLogOffset + offsets[index], batches[index]->bytes());
+    }
+    bool ring_holds(size_t member, size_t index) {
+        const auto bytes = world.platter(path(member), blockdev::kLogOffset + offsets[index],
+                                         batches[index]->size());
+        return std::memcmp(bytes.data(), batches[index]->bytes().data(), bytes.size()) == 0;
+    }
+
+    void open() {
+        members.clear();
+        for (size_t i = 0; i < configuration.member_count; ++i) {
+            auto opened = blockdev::open_member(world, path(i), *pool);
+            ASSERT_TRUE(opened.ok()) << opened.error().text;
+            members.push_back(std::move(opened).value());
+        }
+    }
+    std::vector<Member*> pointers() const {
+        std::vector<Member*> result;
+        for (const auto& member : members) result.push_back(member.get());
+        return result;
+    }
+    Outcome<Settled> settle_now() {
+        open();
+        const std::vector<Member*> all = pointers();
+        return world.run(settle(all, chain.place.epoch_id));
+    }
+    // The next epoch on all members, as opening a volume begins it.
+    void begin_epoch(const Settled& settled) {
+        const std::vector<blockdev::EpochRecord> history{configuration.epoch};
+        configuration =
+            next_epoch(*world.env, configuration, settled.last_sequence + 1, settled.chain_hash);
+        for (auto& member : members) {
+            ASSERT_TRUE(world.run(member->begin_epoch(configuration, history)).ok());
+        }
+        chain.place.epoch_id = configuration.epoch.id;
+        chain.place.first_sequence = configuration.epoch.first_sequence;
+        chain.place.previous_hash =
+            blockdev::chain_start(configuration.epoch.id, configuration.epoch.previous_hash);
+    }
+
+    // What each block holds after the first `count` batches: the sequence number of its write.
+    std::vector<uint64_t> model(size_t count) const {
+        std::vector<uint64_t> tags(kBlocks);
+        for (size_t i = 0; i < count; ++i) {
+            for (const blockdev::LogEntry& entry : batches[i]->entries()) {
+                const bool write = entry.kind == static_cast<uint16_t>(EntryKind::write);
+                for (uint64_t b = 0; b < entry.block_count; ++b) {
+                    tags[entry.first_block + b] = write ? batches[i]->first_sequence() : 0;
+                }
+            }
+        }
+        return tags;
+    }
+    // Every member is at the end of the first `count` batches, with an empty log, all of it home.
+    void expect_settled(size_t count) {
+        const uint64_t last = count == 0 ? 0 : batches[count - 1]->last_sequence();
+        const std::vector<uint64_t> expected = model(count);
+        for (const auto& member : members) {
+            EXPECT_EQ(member->tail_sequence(), last + 1);
+            EXPECT_EQ(member->log_bytes_used(), 0u);
+            const AlignedBytes data = allocate_aligned(kBlocks * kBlockSize);
+            ASSERT_TRUE(world.run(member->read(0, kBlocks, data.get())).ok());
+            for (uint64_t block = 0; block < kBlocks; ++block) {
+                uint64_t tag = 0;
+                std::memcpy(&tag, data.get() + block * kBlockSize, sizeof tag);
+                ASSERT_EQ(tag, expected[block]) << member->path() << " block " << block;
+            }
+            const auto home =
+                world.platter(member->path(), layout.home_offset, kBlocks * kBlockSize);
+            ASSERT_EQ(std::memcmp(home.data(), data.get(), home.size()), 0);
+        }
+    }
+
+    const blockdev::Layout layout = blockdev::small_layout();
+    StoreWorld world;
+    std::unique_ptr<blockdev::BufferPool> pool = std::make_unique<blockdev::BufferPool>(0);
+    ChainMaker chain;
+    blockdev::ConfigurationRecord configuration;
+    std::vector<BatchRef> batches;
+    std::vector<uint64_t> offsets;
+    uint64_t head = 0;
+    std::vector<std::unique_ptr<LocalMember>> members;
+};
+
+void expect_refused(const Outcome<Settled>& settled, Errc code, const std::string& text) {
+    ASSERT_FALSE(settled.ok());
+    EXPECT_EQ(settled.error().code, code) << settled.error().text;
+    EXPECT_NE(settled.error().text.find(text), std::string::npos) << settled.error().text;
+}
+
+TEST(Settlement, NothingLoggedIsNothingToDo) {
+    Crashed crashed(2);
+    const auto settled = crashed.settle_now();
+    ASSERT_TRUE(settled.ok());
+    EXPECT_EQ(settled.value().last_sequence, 0u);
+    EXPECT_EQ(settled.value().batches_kept, 0u);
+    EXPECT_EQ(settled.value().chain_hash, crashed.chain.place.previous_hash);
+    crashed.expect_settled(0);
+}
+
+TEST(Settlement, EqualLogsAreBroughtHome) {
+    Crashed crashed(2);
+    for (uint64_t i = 0; i < 5; ++i) {
+        const size_t index = crashed.add_write(i * 3, 5);
+        crashed.put(0, index);
+        crashed.put(1, index);
+    }
+    const auto settled = crashed.settle_now();
+    ASSERT_TRUE(settled.ok());
+    EXPECT_EQ(settled.value().last_sequence, 5u);
+    EXPECT_EQ(settled.value().batches_kept, 5u);
+    EXPECT_EQ(settled.value().batches_completed, 0u);
+    EXPECT_EQ(settled.value().chain_hash, crashed.batches.back()->hash());
+    crashed.expect_settled(5);
+}
+
+TEST(Settlement, TheLongestLogIsKeptOnAll) {
+    Crashed crashed(3);
+    for (size_t i = 0; i < 6; ++i) {
+        crashed.add_write(i, 4);
+        for (size_t member = 0; member < 3; ++member) {
+            if (i < 2 * (member + 1)) crashed.put(member, i);
+        }
+    }
+    const auto settled = crashed.settle_now();
+    ASSERT_TRUE(settled.ok());
+    EXPECT_EQ(settled.value().last_sequence, 6u);
+    EXPECT_EQ(settled.value().batches_completed, 6u);
+    crashed.expect_settled(6);
+}
+
+TEST(Settlement, AHoleInOneLogIsFilledFromAnother) {
+    Crashed crashed(2);
+    for (size_t i = 0; i < 5; ++i) {
+        crashed.add_write(i, 4);
+        if (i != 1) crashed.put(0, i);
+        if (i != 3) crashed.put(1, i);
+    }
+    const auto settled = crashed.settle_now();
+    ASSERT_TRUE(settled.ok());
+    EXPECT_EQ(settled.value().batches_completed, 2u);
+    EXPECT_TRUE(crashed.ring_holds(0, 1));
+    EXPECT_TRUE(crashed.ring_holds(1, 3));
+    crashed.expect_settled(5);
+}
+
+TEST(Settlement, ATornBatchCountsAsMissing) {
+    Crashed crashed(2);
+    for (size_t i = 0; i < 3; ++i) {
+        crashed.add_write(i * 8, 4);
+        crashed.put(0, i);
+        crashed.put(1, i);
+    }
+    const std::vector<std::byte> zeros(512);
+    const uint64_t second = blockdev::kLogOffset + crashed.offsets[1];
+    crashed.world.drive("/m0").platter().tamper(second + 3 * kBlockSize, zeros);
+    const auto settled = crashed.settle_now();
+    ASSERT_TRUE(settled.ok());
+    EXPECT_EQ(settled.value().last_sequence, 3u);
+    EXPECT_EQ(settled.value().batches_completed, 1u);
+    crashed.expect_settled(3);
+}
+
+TEST(Settlement, AHoleOnAllVoidsWhatLiesBeyond) {
+    Crashed crashed(2);
+    for (size_t i = 0; i < 6; ++i) {
+        crashed.add_write(i, 4);
+        if (i == 3) continue;
+        crashed.put(0, i);
+        crashed.put(1, i);
+    }
+    const auto settled = crashed.settle_now();
+    ASSERT_TRUE(settled.ok());
+    EXPECT_EQ(settled.value().last_sequence, 3u);
+    crashed.expect_settled(3);
+}
+
+// The void batches still lie in the ring, each at the place where the next one is looked for, under
+// the next number: only the epoch and the chain tell them from the history that is kept.
+TEST(Settlement, AVoidedTailNeverComesBack) {
+    Crashed crashed(2);
+    for (size_t i = 0; i < 6; ++i) {
+        crashed.add_write(i, 4);
+        if (i == 3) continue;
+        crashed.put(0, i);
+        crashed.put(1, i);
+    }
+    auto settled = crashed.settle_now();
+    ASSERT_TRUE(settled.ok());
+    crashed.begin_epoch(settled.value());
+    crashed.batches.resize(3);
+    const std::vector<uint64_t> old_offsets = crashed.offsets;
+    crashed.offsets.resize(3);
+    crashed.head = old_offsets[3];
+    // The new write number 4 takes the hole: the old 5 and 6 follow it at once.
+    crashed.add_write(40, 4);
+    EXPECT_EQ(crashed.offsets[3], old_offsets[3]);
+    crashed.put(0, 3);
+    settled = crashed.settle_now();
+    ASSERT_TRUE(settled.ok()) << settled.error().text;
+    EXPECT_EQ(settled.value().last_sequence, 4u);
+    EXPECT_EQ(settled.value().batches_completed, 1u);
+    crashed.expect_settled(4);
+}
+
+TEST(Settlement, AVoidedTailDoesNotComeBackInAnEpochWithoutWrites) {
+    Crashed crashed(2);
+    crashed.add_write(0, 4);
+    crashed.add_write(4, 4);
+    crashed.put(1, 1);
+    for (int round = 0; round < 3; ++round) {
+        const auto settled = crashed.settle_now();
+        ASSERT_TRUE(settled.ok());
+        EXPECT_EQ(settled.value().last_sequence, 0u);
+        crashed.begin_epoch(settled.value());
+    }
+    crashed.expect_settled(0);
+}
+
+// --- What is refused
+// --------------------------------------------------------------------------------
+
+TEST(Settlement, AHoleAtOrBelowTheStablePointIsDamage) {
+    Crashed crashed(2);
+    for (size_t i = 0; i < 5; ++i) {
+        crashed.chain.place.stable_point = i < 4 ? 0 : 3;
+        crashed.add_write(i, 4);
+        if (i == 2) continue;
+        crashed.put(0, i);
+        crashed.put(1, i);
+    }
+    expect_refused(crashed.settle_now(), Errc::corrupt, "writes 3 to 3");
+    // Once one member has it again, all is well.
+    crashed.members.clear();
+    crashed.put(1, 2);
+    ASSERT_TRUE(crashed.settle_now().ok());
+    crashed.expect_settled(5);
+}
+
+TEST(Settlement, AHoleJustAboveTheStablePointIsNoDamage) {
+    Crashed crashed(2);
+    for (size_t i = 0; i < 5; ++i) {
+        crashed.chain.place.stable_point = i < 4 ? 0 : 2;
+        crashed.add_write(i, 4);
+        if (i != 2) crashed.put(1, i);
+    }
+    const auto settled = crashed.settle_now();
+    ASSERT_TRUE(settled.ok());
+    EXPECT_EQ(settled.value().last_sequence, 2u);
+    crashed.expect_settled(2);
+}
+
+TEST(Settlement, ARefusalChangesNothing) {
+    Crashed crashed(2);
+    for (size_t i = 0; i < 5; ++i) {
+        crashed.chain.place.stable_point = i;
+        crashed.add_write(i, 4);
+        if (i != 2) crashed.put(i % 2, i);
+    }
+    crashed.open();
+    size_t changes = 0;
+    crashed.world.world.watch([&changes](const sim::Moment& moment) {
+        if (moment.io != IoKind::read) ++changes;
+    });
+    const std::vector<Member*> all = crashed.pointers();
+    const auto settled = crashed.world.run(settle(all, crashed.chain.place.epoch_id));
+    expect_refused(settled, Errc::corrupt, "writes 3 to 4");
+    EXPECT_EQ(changes, 0u);
+}
+
+// Writes another tail into both superblocks of a member.
+void set_tail(Crashed& crashed, size_t member, uint64_t sequence, uint64_t previous_hash) {
+    const auto disk = crashed.world.open_disk(Crashed::path(member));
+    auto reading = crashed.world.run(blockdev::read_superblocks(*disk));
+    blockdev::SuperblockStore store(*disk, std::move(reading.value().superblock));
+    store.editable().tail.sequence = sequence;
+    store.editable().tail.previous_hash = previous_hash;
+    ASSERT_TRUE(crashed.world.run(store.write_both()).ok());
+}
+
+TEST(Settlement, HistoriesThatDoNotJoinAreRefused) {
+    Crashed crashed(2);
+    for (size_t i = 0; i < 4; ++i) {
+        crashed.add_write(i, 4);
+        crashed.put(0, i);
+    }
+    set_tail(crashed, 1, 3, 12345);
+    expect_refused(crashed.settle_now(), Errc::stale, "/m1: its history does not join");
+}
+
+TEST(Settlement, ATailInsideAnotherMembersBatchIsRefused) {
+    Crashed crashed(2);
+    crashed.add({{EntryKind::trim, 0, 1, nullptr},
+                 {EntryKind::trim, 1, 1, nullptr},
+                 {EntryKind::trim, 2, 1, nullptr}});
+    crashed.put(0, 0);
+    set_tail(crashed, 1, 2, crashed.batches[0]->hash());
+    expect_refused(crashed.settle_now(), Errc::stale, "/m1: its history does not join");
+}
+
+TEST(Settlement, AMemberThatBeginsBeyondTheOthersEndIsRefused) {
+    Crashed crashed(2);
+    for (size_t i = 0; i < 3; ++i) {
+        crashed.add_write(i, 4);
+        crashed.put(0, i);
+    }
+    set_tail(crashed, 1, 9, 12345);
+    expect_refused(crashed.settle_now(), Errc::stale, "/m1: begins at write 9");
+}
+
+TEST(Settlement, TwoWritesUnderOneNumberAreRefused) {
+    Crashed crashed(2);
+    const blockdev::BatchPlace start = crashed.chain.place;
+    crashed.add_write(0, 4);
+    crashed.put(0, 0);
+    crashed.chain.place = start;
+    crashed.batches.clear();
+    crashed.offsets.clear();
+    crashed.head = 0;
+    crashed.add_write(8, 4);
+    crashed.put(1, 0);
+    expect_refused(crashed.settle_now(), Errc::stale, "/m1: holds another write 1");
+}
+
+TEST(Settlement, AnUnreadableLogIsTheMembersError) {
+    Crashed crashed(2);
+    crashed.add_write(0, 4);
+    crashed.put(0, 0);
+    crashed.put(1, 0);
+    crashed.world.drive("/m1").faults.unreadable_pages = {blockdev::kLogOffset / kBlockSize + 1};
+    expect_refused(crashed.settle_now(), Errc::io, "/m1: settlement: reading the log");
+}
+
+TEST(Settlement, AFailedFlushIsTheMembersError) {
+    Crashed crashed(2);
+    crashed.add_write(0, 4);
+    crashed.put(0, 0);
+    crashed.world.drive("/m1").faults.sync_error_rate = sim::kCertain;
+    expect_refused(crashed.settle_now(), Errc::io, "/m1: settlement: flushing the log");
+}
+
+TEST(Settlement, AFullFileSystemLosesNothing) {
+    sim::FileSystem space;
+    Crashed crashed(2, 1, &space);
+    for (size_t i = 0; i < 4; ++i) {
+        crashed.add_write(i * 8, 8);
+        crashed.put(0, i);
+        crashed.put(1, i);
+    }
+    space.capacity_pages = space.used_pages + 10;
+    expect_refused(crashed.settle_now(), Errc::no_space, "/m0: its file system is full");
+    space.capacity_pages = UINT64_MAX;
+    ASSERT_TRUE(crashed.settle_now().ok());
+    crashed.expect_settled(4);
+}
+
+// --- Every order of events
+// --------------------------------------------------------------------------
+
+// Three members that have checkpointed differently, and lack different batches of the rest.
+size_t make_history(Crashed& crashed, uint64_t seed) {
+    sim::Random random(seed);
+    crashed.open();
+    const size_t common = random.below(6);
+    const size_t total = common + random.below(8);
+    for (size_t i = 0; i < total; ++i) {
+        if (i >= common) crashed.chain.place.stable_point = common;
+        const uint64_t block = random.below(kBlocks - 8);
+        const auto count = static_cast<uint32_t>(random.between(1, 8));
+        const bool clears = random.chance(200'000);
+        if (clears) crashed.add({{EntryKind::trim, block, count, nullptr}});
+        if (!clears) crashed.add_write(block, count);
+        if (i >= common) continue;
+        for (auto& member : crashed.members) {
+            blockdev::append_and_wait(crashed.world, *member, crashed.batches[i]);
+        }
+    }
+    for (auto& member : crashed.members) {
+        CHECK(crashed.world.run(member->flush()).ok());
+        CHECK(crashed.world.run(member->checkpoint(random.below(common + 1), UINT64_MAX)).ok());
+    }
+    crashed.members.clear();
+    size_t end = common;
+    bool whole = true;
+    for (size_t i = common; i < total; ++i) {
+        bool anywhere = false;
+        for (size_t member = 0; member < crashed.configuration.member_count; ++member) {
+            if (!random.chance(600'000)) continue;
+            crashed.put(member, i);
+            anywhere = true;
+        }
+        whole = whole && anywhere;
+        if (whole) end = i + 1;
+    }
+    return end;
+}
+
+TEST(Settlement, AnyMixOfLogsGivesTheLongestChain) {
+    for (uint64_t seed = 1; seed <= 60; ++seed) {
+        Crashed crashed(2 + seed % 2, seed);
+        const size_t end = make_history(crashed, seed);
+        const auto settled = crashed.settle_now();
+        ASSERT_TRUE(settled.ok()) << "seed " << seed << ": " << settled.error().text;
+        EXPECT_EQ(settled.value().last_sequence, end) << "seed " << seed;
+        crashed.expect_settled(end);
+        // And again: nothing is left to do.
+        const auto again = crashed.settle_now();
+        ASSERT_TRUE(again.ok());
+        EXPECT_EQ(again.value().batches_kept, 0u);
+        EXPECT_EQ(again.value().last_sequence, end);
+        EXPECT_EQ(again.value().chain_hash, settled.value().chain_hash);
+        crashed.expect_settled(end);
+        ASSERT_FALSE(::testing::Test::HasFailure()) << "seed " << seed;
+    }
+}
+
+// Settles, dies at the given moment, settles again. True if it came to its end before.
+bool interrupted_at(uint64_t seed, uint64_t crash_moment, bool power) {
+    const auto crashed = std::make_unique<Crashed>(2, seed);
+    const size_t end = make_history(*crashed, seed);
+    crashed->open();
+    StoreWorld& world = crashed->world;
+    uint64_t moments = 0;
+    world.world.watch([&world, &moments, crash_moment](const sim::Moment&) {
+        if (moments++ == crash_moment) world.world.kill(*world.env);
+    });
+    const std::vector<Member*> all = crashed->pointers();
+    const bool done = world.try_run(settle(all, crashed->chain.place.epoch_id)).has_value();
+    world.world.watch(nullptr);
+    if (done) return true;
+    // Nothing of the dead process runs any more, and nothing touches its members. What its
+    // coroutines hold stays behind, so its pool does.
+    crashed->members.clear();
+    static_cast<void>(crashed->pool.release());
+    crashed->pool = std::make_unique<blockdev::BufferPool>(0);
+    if (power) world.world.lose_power(0, {&world.drive("/m0"), &world.drive("/m1")});
+    world.restart();
+    const auto settled = crashed->settle_now();
+    EXPECT_TRUE(settled.ok()) << settled.error().text;
+    if (!settled.ok()) return true;
+    EXPECT_EQ(settled.value().last_sequence, end);
+    crashed->expect_settled(end);
+    return false;
+}
+
+TEST(Settlement, InterruptedAnywhereItEndsTheSame) {
+    for (const uint64_t seed : {3, 4, 8}) {
+        for (const bool power : {false, true}) {
+            uint64_t moment = 0;
+            while (!interrupted_at(seed, moment, power)) {
+                ASSERT_FALSE(::testing::Test::HasFailure())
+                    << "seed " << seed << " moment " << moment << " power " << power;
+                ++moment;
+            }
+            ASSERT_FALSE(::testing::Test::HasFailure());
+            EXPECT_GT(moment, 15u);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace gemel::mirror

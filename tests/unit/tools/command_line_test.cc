@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gemel/command_line.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace gemel::tools {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Arguments parse(std::vector<const char*> words) {
+    words.insert(words.begin(), "gemel");
+    return parse_command_line(static_cast<int>(words.size()), words.data());
+}
+
+std::string complaint(std::vector<const char*> words) {
+    try {
+        parse(std::move(words));
+    } catch (const UsageError& error) {
+        return error.what();
+    }
+    return "";
+}
+
+TEST(CommandLine, Create) {
+    const auto arguments = std::get<CreateArguments>(parse(
+        {"create", "vol", "--size", "1G", "--member", "a", "--member", "b", "--log-size", "64M",
+         "--max-size=2G", "--preallocate", "--witness", "w", "--dir", "/d", "--force"}));
+    EXPECT_EQ(arguments.name, "vol");
+    EXPECT_EQ(arguments.size, 1ull << 30);
+    EXPECT_THAT(arguments.members, ElementsAre("a", "b"));
+    EXPECT_EQ(arguments.log_size, 64ull << 20);
+    EXPECT_EQ(arguments.log_limit, 64ull << 10);
+    EXPECT_EQ(arguments.max_size, 2ull << 30);
+    EXPECT_TRUE(arguments.preallocate);
+    EXPECT_EQ(arguments.witness, "w");
+    EXPECT_EQ(arguments.folder, "/d");
+    EXPECT_TRUE(arguments.force);
+    EXPECT_FALSE(arguments.json);
+}
+
+TEST(CommandLine, ARepeatedOptionLeavesThePositionsAlone) {
+    const auto serve = std::get<ServeArguments>(
+        parse({"serve", "--nbd", "unix:/x", "--nbd", "127.0.0.1:0", "vol", "--cache", "8M"}));
+    EXPECT_EQ(serve.volume, "vol");
+    EXPECT_THAT(serve.nbd_addresses, ElementsAre("unix:/x", "127.0.0.1:0"));
+    EXPECT_EQ(serve.cache_bytes, 8ull << 20);
+    const auto create = std::get<CreateArguments>(
+        parse({"create", "--member", "a", "--member", "b", "vol", "--size", "4096"}));
+    EXPECT_EQ(create.name, "vol");
+    EXPECT_THAT(create.members, ElementsAre("a", "b"));
+}
+
+TEST(CommandLine, TheOtherVerbs) {
+    const auto attach =
+        std::get<AttachArguments>(parse({"attach", "vol", "--as", "fuse", "--timeout", "5s"}));
+    EXPECT_EQ(attach.target, "vol");
+    EXPECT_EQ(attach.front_end, "fuse");
+    EXPECT_EQ(attach.timeout_ns, 5 * kSecond);
+    EXPECT_EQ(std::get<DetachArguments>(parse({"detach", "/dev/loop0"})).device, "/dev/loop0");
+    EXPECT_EQ(std::get<StatusArguments>(parse({"status"})).volume, std::nullopt);
+    EXPECT_EQ(std::get<StatusArguments>(parse({"status", "vol", "--json"})).volume, "vol");
+    EXPECT_EQ(std::get<InspectArguments>(parse({"inspect", "a.img"})).member, "a.img");
+    EXPECT_THAT(std::get<AssembleArguments>(parse({"assemble", "a", "b"})).members,
+                ElementsAre("a", "b"));
+}
+
+TEST(CommandLine, WrongUsageIsOneSentence) {
+    EXPECT_THAT(complaint({}), HasSubstr("no command"));
+    EXPECT_THAT(complaint({"crate"}), HasSubstr("'crate'"));
+    EXPECT_THAT(complaint({"--frobnicate"}), HasSubstr("--help"));
+    EXPECT_THAT(complaint({"create"}), HasSubstr("gemel create --help"));
+    EXPECT_THAT(complaint({"create", "v", "--member", "a", "--member", "b"}), HasSubstr("--size"));
+    EXPECT_THAT(complaint({"create", "v", "--size", "1X", "--member", "a"}),
+                testing::AllOf(HasSubstr("--size"), HasSubstr("'1X'")));
+    EXPECT_THAT(complaint({"create", "v", "--size", "-1", "--member", "a"}), HasSubstr("--size"));
+    EXPECT_THAT(complaint({"create", "v", "w", "--size", "1G", "--member", "a"}), HasSubstr("w"));
+    EXPECT_THAT(complaint({"create", "v", "--size", "1G", "--size", "2G", "--member", "a"}),
+                HasSubstr("--size"));
+    EXPECT_THAT(complaint({"serve"}), HasSubstr("VOLUME"));
+    EXPECT_THAT(complaint({"serve", ""}), HasSubstr("VOLUME"));
+    EXPECT_THAT(complaint({"serve", "v", "--cache"}), HasSubstr("--cache"));
+    EXPECT_THAT(complaint({"attach", "v", "--as", "magic"}), HasSubstr("magic"));
+    EXPECT_THAT(complaint({"attach", "v", "--timeout", "0"}), HasSubstr("--timeout"));
+    EXPECT_THAT(complaint({"status", "v", "serve", "v"}), HasSubstr("--help"));
+}
+
+TEST(CommandLine, HelpAndVersionAreNoFailure) {
+    for (const char* verb :
+         {"create", "serve", "attach", "detach", "status", "inspect", "assemble"}) {
+        testing::internal::CaptureStdout();
+        EXPECT_TRUE(std::holds_alternative<NothingToDo>(parse({verb, "--help"}))) << verb;
+        EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr(verb));
+    }
+    testing::internal::CaptureStdout();
+    EXPECT_TRUE(std::holds_alternative<NothingToDo>(parse({"--version"})));
+    EXPECT_EQ(testing::internal::GetCapturedStdout(), "gemel " GEMEL_VERSION "\n");
+    testing::internal::CaptureStdout();
+    EXPECT_TRUE(std::holds_alternative<NothingToDo>(parse({"--help"})));
+    EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("assemble"));
+}
+
+}  // namespace
+}  // namespace gemel::tools

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A status in which every field differs from its default.
+#pragma once
+
+#include "tools/gemel/volume_status.h"
+
+namespace gemel::tools {
+
+inline mirror::MemberReport example_member() {
+    mirror::MemberReport member;
+    member.uuid.bytes[0] = 2;
+    member.path = "/srv/a.img";
+    member.state = "failed";
+    member.logged_sequence = 12;
+    member.stable_sequence = 11;
+    member.checkpoint_sequence = 10;
+    member.log_bytes_used = 1 << 20;
+    member.log_bytes_total = 2 << 20;
+    member.blocks_read = 7;
+    member.blocks_verified = 8;
+    member.mismatches = 9;
+    member.blocks_healed = 1;
+    member.read_errors = 2;
+    member.write_errors = 3;
+    member.free_bytes = 123456;
+    return member;
+}
+
+inline VolumeStatus example_status() {
+    VolumeStatus status;
+    status.file = "/srv/vol.toml";
+    status.server = ServerFacts{77, "0.1.0", 61, {"unix:/srv/vol.nbd.sock"}};
+    mirror::VolumeReport& report = status.report;
+    report.name = "vol";
+    report.uuid.bytes[0] = 1;
+    report.size = 1 << 30;
+    report.state = "stopped";
+    report.stopped_because = "a.img: I/O error";
+    report.epoch = 3;
+    report.commit_sequence = 12;
+    report.stable_sequence = 11;
+    report.reads = 1;
+    report.writes = 2;
+    report.flushes = 3;
+    report.trims = 4;
+    report.bytes_read = 4096;
+    report.bytes_written = 8192;
+    report.batches = 5;
+    report.checkpoints = 6;
+    report.short_of_space = true;
+    report.members.push_back(example_member());
+    mirror::MemberReport device;
+    device.uuid.bytes[0] = 3;
+    device.path = "/dev/sdx";
+    device.state = "in-sync";
+    device.direct = false;
+    report.members.push_back(device);
+    return status;
+}
+
+}  // namespace gemel::tools

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gemel/inspection_report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "blockdev/superblock.h"
+
+namespace gemel::tools {
+namespace {
+
+using blockdev::MemberInspection;
+using testing::HasSubstr;
+using testing::Not;
+
+MemberInspection example() {
+    MemberInspection member;
+    member.path = "/srv/it's a.img";
+    member.size = 100 << 20;
+    member.layout = blockdev::make_layout(64 << 20, 256 << 20, 16 << 20);
+    member.superblock = blockdev::make_superblock_buffer();
+    std::strcpy(member.superblock->name, "vol");
+    member.superblock->member.bytes[0] = 0xaa;
+    member.superblock->version = 1;
+    member.superblock->created_s = 0;
+    member.superblock->configuration.member_count = 2;
+    member.superblock->configuration.members[0].uuid.bytes[0] = 0xaa;
+    member.superblock->configuration.epoch.number = 3;
+    member.superblock->epoch_count = 1;
+    member.superblock->tail.sequence = 7;
+    member.log_last_sequence = 6;
+    member.home_is_complete = true;
+    return member;
+}
+
+TEST(Extents, FollowEachOther) {
+    const auto extents = extents_of(example().layout);
+    for (size_t i = 1; i < extents.size(); ++i) {
+        EXPECT_GE(extents[i].offset, extents[i - 1].offset + extents[i - 1].length)
+            << extents[i].structure;
+    }
+    EXPECT_EQ(extents.back().offset, example().layout.home_offset);
+}
+
+TEST(LoopCommand, IsSafeInAShell) {
+    EXPECT_THAT(loop_command(example()), HasSubstr("'/srv/it'\\''s a.img'"));
+    EXPECT_THAT(loop_command(example()), HasSubstr("--sizelimit 67108864"));
+}
+
+TEST(InspectionText, SaysWhetherHomeMayBeUsed) {
+    MemberInspection member = example();
+    EXPECT_THAT(inspection_text(member), HasSubstr("losetup --read-only"));
+    member.home_is_complete = false;
+    EXPECT_THAT(inspection_text(member), HasSubstr("not complete"));
+    EXPECT_THAT(inspection_text(member), Not(HasSubstr("losetup")));
+    member.owner_pid = 5;
+    member.owner_is_alive = true;
+    EXPECT_THAT(inspection_text(member), HasSubstr("in use by process 5"));
+}
+
+TEST(InspectionText, NamesDamage) {
+    MemberInspection member = example();
+    member.superblock_b_fault = "wrong checksum";
+    EXPECT_THAT(inspection_text(member), HasSubstr("A good; B damaged: wrong checksum"));
+}
+
+TEST(InspectionText, KeepsHostileTextOnItsLine) {
+    MemberInspection member = example();
+    std::strcpy(member.superblock->name, "x\nhome complete");
+    member.superblock->created_s = UINT64_MAX;
+    EXPECT_THAT(inspection_text(member), HasSubstr("x\\x0ahome complete"));
+}
+
+TEST(InspectionJson, HasItsDocumentedKeys) {
+    const auto json = nlohmann::json::parse(inspection_json(example()));
+    EXPECT_EQ(json["schema"], 1);
+    EXPECT_EQ(json["volume_name"], "vol");
+    EXPECT_EQ(json["home_offset"], example().layout.home_offset);
+    EXPECT_EQ(json["volume_size"], 64 << 20);
+    EXPECT_EQ(json["tail"]["sequence"], 7);
+    EXPECT_EQ(json["configuration"]["members"].size(), 2u);
+    EXPECT_EQ(json["epochs"].size(), 1u);
+    EXPECT_EQ(json["layout"]["home"]["length"], 64 << 20);
+    EXPECT_TRUE(json["owner_pid"].is_null());
+    EXPECT_TRUE(json["home_is_complete"]);
+}
+
+}  // namespace
+}  // namespace gemel::tools

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gemel/volume_status.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/unit/tools/example_status.h"
+#include "tools/gemel/plain_text.h"
+#include "tools/gemel/text_table.h"
+
+namespace gemel::tools {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(VolumeStatusJson, IsReadBackWhole) {
+    const VolumeStatus status = example_status();
+    const std::string json = volume_status_json(status);
+    EXPECT_EQ(json.find('\n'), std::string::npos);
+    const Outcome<VolumeStatus> again = parse_volume_status(json);
+    ASSERT_TRUE(again.ok()) << again.error().text;
+    // Equal text means equal fields: every field is written.
+    EXPECT_EQ(volume_status_json(again.value()), json);
+    EXPECT_EQ(again.value().report.members[1].free_bytes, UINT64_MAX);
+    EXPECT_EQ(again.value().server->addresses, status.server->addresses);
+}
+
+TEST(VolumeStatusJson, KeepsItsKeysAndTheirOrder) {
+    // What scripts rely on. A new key may join; none of these may go or change its meaning.
+    EXPECT_EQ(volume_status_json(example_status()),
+              R"({"name":"vol","file":"/srv/vol.toml",)"
+              R"("uuid":"01000000-0000-0000-0000-000000000000","state":"stopped",)"
+              R"("stopped_because":"a.img: I/O error","problem":null,"size":1073741824,)"
+              R"("layout":"mirror","consistency":"sync","epoch":3,"commit_sequence":12,)"
+              R"("stable_sequence":11,"short_of_space":true,"server":{"pid":77,)"
+              R"("version":"0.1.0","uptime_s":61,"addresses":["unix:/srv/vol.nbd.sock"]},)"
+              R"("counters":{"reads":1,"writes":2,"flushes":3,"trims":4,"bytes_read":4096,)"
+              R"("bytes_written":8192,"batches":5,"checkpoints":6},"members":[)"
+              R"({"uuid":"02000000-0000-0000-0000-000000000000","path":"/srv/a.img",)"
+              R"("state":"failed","direct":true,"logged_sequence":12,"stable_sequence":11,)"
+              R"("checkpoint_sequence":10,"log_bytes_used":1048576,"log_bytes_total":2097152,)"
+              R"("blocks_read":7,"blocks_verified":8,"mismatches":9,"blocks_healed":1,)"
+              R"("read_errors":2,"write_errors":3,"free_bytes":123456},)"
+              R"({"uuid":"03000000-0000-0000-0000-000000000000","path":"/dev/sdx",)"
+              R"("state":"in-sync","direct":false,"logged_sequence":0,"stable_sequence":0,)"
+              R"("checkpoint_sequence":0,"log_bytes_used":0,"log_bytes_total":0,)"
+              R"("blocks_read":0,"blocks_verified":0,"mismatches":0,"blocks_healed":0,)"
+              R"("read_errors":0,"write_errors":0,"free_bytes":null}]})");
+}
+
+TEST(VolumeStatusJson, SurvivesTextThatIsNotUtf8) {
+    VolumeStatus status = example_status();
+    status.report.members[0].path = "/srv/\xff\xfe";
+    EXPECT_TRUE(parse_volume_status(volume_status_json(status)).ok());
+}
+
+TEST(VolumeStatusJson, RefusesWhatIsMalformed) {
+    const std::string good = volume_status_json(example_status());
+    EXPECT_FALSE(parse_volume_status("").ok());
+    EXPECT_FALSE(parse_volume_status("[]").ok());
+    EXPECT_FALSE(parse_volume_status("{}").ok());
+    EXPECT_FALSE(parse_volume_status(good.substr(0, good.size() - 1)).ok());
+    const auto with = [&good](const std::string& from, const std::string& to) {
+        return std::string(good).replace(good.find(from), from.size(), to);
+    };
+    EXPECT_FALSE(parse_volume_status(with("\"size\":1073741824", "\"size\":-1")).ok());
+    EXPECT_FALSE(parse_volume_status(with("\"size\":1073741824", "\"size\":1.5")).ok());
+    EXPECT_FALSE(parse_volume_status(with("\"epoch\":3", "\"epoch\":\"3\"")).ok());
+    EXPECT_FALSE(parse_volume_status(with("01000000", "0100000")).ok());
+    EXPECT_FALSE(parse_volume_status(with("\"members\":[", "\"members\":[7,")).ok());
+}
+
+TEST(StatusDocument, IsVersioned) {
+    EXPECT_THAT(status_document_json({example_status()}), HasSubstr("\"schema\": 1"));
+    EXPECT_EQ(status_document_json({}), "{\n  \"schema\": 1,\n  \"volumes\": []\n}\n");
+}
+
+TEST(StatusTable, ShowsWhatAnOperatorNeeds) {
+    const std::string table = status_table(example_status());
+    for (const char* part : {"vol", "stopped", "a.img: I/O error", "1 GiB", "epoch 3", "pid 77",
+                             "unix:/srv/vol.nbd.sock", "/srv/a.img", "failed", "in-sync",
+                             "50% of 2 MiB", "/dev/sdx", "ENOSPC"}) {
+        EXPECT_THAT(table, HasSubstr(part));
+    }
+}
+
+TEST(StatusTable, SaysThatNobodyServes) {
+    VolumeStatus status = example_status();
+    status.server.reset();
+    status.report.state = "not-served";
+    status.report.stopped_because.clear();
+    const std::string table = status_table(status);
+    EXPECT_THAT(table, HasSubstr("not-served"));
+    EXPECT_THAT(table, Not(HasSubstr("requests")));
+}
+
+TEST(StatusTable, KeepsHostileTextOnItsLine) {
+    VolumeStatus status = example_status();
+    status.report.stopped_because = "x\nroot  serving\x1b[2J";
+    const std::string table = status_table(status);
+    EXPECT_THAT(table, HasSubstr("x\\x0aroot  serving\\x1b[2J"));
+}
+
+TEST(PlainText, EscapesControlCharactersOnly) {
+    EXPECT_EQ(plain_text("a b \xc3\xa4"), "a b \xc3\xa4");
+    EXPECT_EQ(plain_text("\x01\x7f\r\n"), "\\x01\\x7f\\x0d\\x0a");
+    EXPECT_EQ(plain_text("\xc2\x9b"), "\\xc2\x9b");
+    EXPECT_EQ(plain_text("\xc2\xa0"), "\xc2\xa0");
+}
+
+TEST(TextTable, AlignsItsColumns) {
+    EXPECT_EQ(text_table({{"A", "N"}, {"long", "1"}, {"x", "100"}}, {false, true}, 1),
+              " A       N\n long    1\n x     100\n");
+}
+
+}  // namespace
+}  // namespace gemel::tools
