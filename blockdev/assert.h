@@ -10,8 +10,8 @@ namespace gemel {
 
 }  // namespace gemel
 
-#define CHECK(condition)                                                  \
-    do {                                                                  \
-        if (!(condition)) [[unlikely]]                                    \
-            ::gemel::check_failed(#condition, __FILE__, __LINE__);        \
+#define CHECK(condition)                                           \
+    do {                                                           \
+        if (!(condition)) [[unlikely]]                             \
+            ::gemel::check_failed(#condition, __FILE__, __LINE__); \
     } while (false)

@@ -16,28 +16,28 @@
 namespace gemel {
 
 struct Geometry {
-    uint64_t size = 0;                  // Bytes.
-    uint32_t minimum_block = 1;         // Requests may have any alignment that is a multiple of it.
+    uint64_t size = 0;           // Bytes.
+    uint32_t minimum_block = 1;  // Requests may have any alignment that is a multiple of it.
     uint32_t preferred_block = 4096;
     uint32_t maximum_transfer = 32u << 20;
     bool read_only = false;
 };
 
 struct WriteOptions {
-    bool fua = false;                   // Completes when it, and all before it, is durable.
+    bool fua = false;  // Completes when it, and all before it, is durable.
 };
 
 struct ZeroOptions {
     bool fua = false;
-    bool keep_allocated = false;        // NBD's NO_HOLE: later writes there must find space.
-    bool fast_only = false;             // Fail with unsupported rather than write zeros.
+    bool keep_allocated = false;  // NBD's NO_HOLE: later writes there must find space.
+    bool fast_only = false;       // Fail with unsupported rather than write zeros.
 };
 
 // What is known about a range without reading it.
 struct Extent {
     uint64_t length = 0;
-    bool zero = false;                  // Reads as zeros.
-    bool hole = false;                  // And occupies no space.
+    bool zero = false;  // Reads as zeros.
+    bool hole = false;  // And occupies no space.
 };
 
 // Concurrent calls on overlapping ranges behave as if done one after the other, in the order in

@@ -25,7 +25,8 @@ AlignedBytes allocate_zeroed(size_t size) {
 bool all_zero(std::span<const std::byte> data) {
     if (data.empty()) return true;
     // Compares the range with itself shifted by one byte: memcmp is vectorised.
-    return data[0] == std::byte{0} && std::memcmp(data.data(), data.data() + 1, data.size() - 1) == 0;
+    return data[0] == std::byte{0} &&
+           std::memcmp(data.data(), data.data() + 1, data.size() - 1) == 0;
 }
 
 }  // namespace gemel

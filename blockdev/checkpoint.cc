@@ -91,8 +91,9 @@ bool Checkpoint::fill(HomeWrite& write, size_t& next) {
            length < kMaximumWrite) {
         const Overlay::Block& block = blocks_[next];
         auto* data = const_cast<std::byte*>(block.version.data);
-        const bool adjoins = segments > 0 && write.segments[segments - 1].data +
-                                                     write.segments[segments - 1].length == data;
+        const bool adjoins =
+            segments > 0 &&
+            write.segments[segments - 1].data + write.segments[segments - 1].length == data;
         if (!adjoins && segments == kMaximumSegments) break;
         if (hasher_.checksum(block.number, data) != block.version.checksum) return false;
         if (adjoins) {
@@ -146,8 +147,8 @@ std::vector<Checkpoint::PageWork> Checkpoint::plan_pages() const {
     }
     const size_t with_blocks = plan.size();
     for (const ZeroRange& range : slice_.zero_ranges()) {
-        for (uint64_t page = range.first_block / kPageBlocks;
-             page * kPageBlocks < range.end_block; ++page) {
+        for (uint64_t page = range.first_block / kPageBlocks; page * kPageBlocks < range.end_block;
+             ++page) {
             plan.push_back({page, 0, 0});
         }
     }

@@ -27,14 +27,14 @@ public:
     Task<Status> run();
 
 private:
-    static constexpr size_t kWindow = 32;               // Requests in flight.
+    static constexpr size_t kWindow = 32;  // Requests in flight.
     static constexpr size_t kMaximumSegments = 64;
     static constexpr uint64_t kMaximumWrite = kMiB;
 
     struct HomeWrite;
     struct PageWork {
         uint64_t page = 0;
-        size_t first = 0;                               // Of its blocks in blocks_.
+        size_t first = 0;  // Of its blocks in blocks_.
         size_t count = 0;
     };
 
@@ -56,7 +56,7 @@ private:
     std::vector<Overlay::Block> blocks_;
     std::vector<HomeWrite*> idle_writes_;
     size_t in_flight_ = 0;
-    Status outcome_;                                    // The first failure.
+    Status outcome_;  // The first failure.
     Event progress_;
 };
 

@@ -53,7 +53,8 @@ void ChecksumTable::load_roots(std::span<const IndexEntry> roots) {
     std::copy(roots.begin(), roots.end(), roots_.begin());
 }
 
-// --- The index ------------------------------------------------------------------------------------
+// --- The index
+// ------------------------------------------------------------------------------------
 
 IndexPage& ChecksumTable::index_page(unsigned level, uint64_t number) {
     std::byte* bytes = levels_[level].pages[number].get();
@@ -184,7 +185,8 @@ void ChecksumTable::commit_roots() {
     moved_pages_.clear();
 }
 
-// --- Checksum pages -------------------------------------------------------------------------------
+// --- Checksum pages
+// -------------------------------------------------------------------------------
 
 const ChecksumPage* ChecksumTable::cached(uint64_t page) {
     const auto found = cached_.find(page);

@@ -38,8 +38,8 @@ public:
     // At open: what the superblock names.
     void load_roots(std::span<const IndexEntry> roots);
 
-    // Copies the checksums of blocks first_block.. into `out`; 0 means the block is zero. Fails with
-    // corrupt if a page or its index is not the one that is named.
+    // Copies the checksums of blocks first_block.. into `out`; 0 means the block is zero. Fails
+    // with corrupt if a page or its index is not the one that is named.
     Task<Status> lookup(uint64_t first_block, std::span<uint64_t> out);
     // The same if everything is in memory; false (and `out` undefined) if not.
     bool try_lookup(uint64_t first_block, std::span<uint64_t> out);
@@ -65,9 +65,9 @@ private:
         ChecksumPage values;
     };
     struct IndexLevel {
-        std::vector<AlignedBytes> pages;              // Null: not loaded.
-        std::unordered_set<uint64_t> moved;           // To the other slot since the last commit.
-        std::vector<uint64_t> dirty;                  // Changed in memory, not yet written.
+        std::vector<AlignedBytes> pages;     // Null: not loaded.
+        std::unordered_set<uint64_t> moved;  // To the other slot since the last commit.
+        std::vector<uint64_t> dirty;         // Changed in memory, not yet written.
         std::unordered_set<uint64_t> dirty_set;
     };
 
@@ -89,13 +89,13 @@ private:
     Disk& disk_;
     const Layout& layout_;
     Uuid member_;
-    size_t cache_limit_;                              // In pages.
+    size_t cache_limit_;  // In pages.
     std::vector<IndexEntry> roots_;
-    IndexLevel levels_[3];                            // Indexed by level; 0 is unused.
-    std::list<CachedPage> recent_;                    // Most recently used first.
+    IndexLevel levels_[3];          // Indexed by level; 0 is unused.
+    std::list<CachedPage> recent_;  // Most recently used first.
     std::unordered_map<uint64_t, std::list<CachedPage>::iterator> cached_;
     std::unordered_set<uint64_t> moved_pages_;
-    std::unordered_set<uint64_t> rewriting_;          // Pages whose named slot is being written.
+    std::unordered_set<uint64_t> rewriting_;  // Pages whose named slot is being written.
     Event rewritten_;
 };
 

@@ -18,9 +18,9 @@ namespace gemel {
 enum class IoKind : uint8_t {
     read,
     write,
-    sync,        // All writes completed before its submission are durable once it succeeds.
-    punch,       // The range reads as zeros; its space may be given back.
-    zero,        // The range reads as zeros; its space stays (or becomes) allocated.
+    sync,   // All writes completed before its submission are durable once it succeeds.
+    punch,  // The range reads as zeros; its space may be given back.
+    zero,   // The range reads as zeros; its space stays (or becomes) allocated.
 };
 
 struct IoSegment {
@@ -33,18 +33,18 @@ struct IoSegment {
 struct IoRequest {
     IoKind kind = IoKind::read;
     uint64_t offset = 0;
-    uint64_t length = 0;                     // Bytes in all segments, or of the range to clear.
-    const IoSegment* segments = nullptr;     // For read and write. A write leaves them unchanged.
+    uint64_t length = 0;                  // Bytes in all segments, or of the range to clear.
+    const IoSegment* segments = nullptr;  // For read and write. A write leaves them unchanged.
     uint32_t segment_count = 0;
-    Continuation done;                       // Posted to the loop exactly once.
-    Status status;                           // The outcome, set before `done` is posted.
-    uint64_t private_to_disk[4] = {};        // For the implementation, while in flight.
+    Continuation done;                 // Posted to the loop exactly once.
+    Status status;                     // The outcome, set before `done` is posted.
+    uint64_t private_to_disk[4] = {};  // For the implementation, while in flight.
 };
 
 struct DiskTraits {
     std::string path;
     bool is_block_device = false;
-    bool direct = false;          // False: the file system refuses O_DIRECT, the page cache is used.
+    bool direct = false;  // False: the file system refuses O_DIRECT, the page cache is used.
     bool read_only = false;
 };
 
@@ -66,8 +66,8 @@ public:
     virtual Result<bool> is_blank() = 0;
     // Sets a file's size (sparse). Fails on a block device that is smaller. Blocks; for creating.
     virtual Status resize(uint64_t size) = 0;
-    // Takes an exclusive lock that belongs to the open file description doing the I/O, so that it is
-    // free only after every request of a killed owner has landed. Errc::busy if somebody has it.
+    // Takes an exclusive lock that belongs to the open file description doing the I/O, so that it
+    // is free only after every request of a killed owner has landed. Errc::busy if somebody has it.
     virtual Status try_lock() = 0;
 
     class Operation;

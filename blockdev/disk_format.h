@@ -18,12 +18,12 @@
 namespace gemel::blockdev {
 
 inline constexpr uint64_t kBlockSize = ecc::kBlockSize;
-inline constexpr uint64_t kPageBlocks = 512;                      // Blocks per checksum page.
-inline constexpr uint64_t kPageSpan = kPageBlocks * kBlockSize;   // 2 MiB of data.
+inline constexpr uint64_t kPageBlocks = 512;                     // Blocks per checksum page.
+inline constexpr uint64_t kPageSpan = kPageBlocks * kBlockSize;  // 2 MiB of data.
 inline constexpr uint64_t kSlots = 2;
 
 inline constexpr uint32_t kFormatVersion = 1;
-inline constexpr uint32_t kMinimumReader = 1;      // The oldest reader that understands this.
+inline constexpr uint32_t kMinimumReader = 1;  // The oldest reader that understands this.
 inline constexpr uint64_t kSuperblockMagic = 0x31304c454d4547ull;  // "GEMEL01"
 inline constexpr uint32_t kBatchMagic = 0x54414247;                // "GBAT"
 inline constexpr uint32_t kIndexMagic = 0x58444947;                // "GIDX"
@@ -38,10 +38,10 @@ inline constexpr size_t kEpochHistory = 64;
 // One reign of one primary.
 struct EpochRecord {
     le64 number;
-    Uuid id;                 // Random.
-    le64 first_sequence;     // The first write numbered in it.
-    le64 previous_hash;      // Of the batch before; what the first batch chains from is
-                             // chain_start(id, previous_hash).
+    Uuid id;              // Random.
+    le64 first_sequence;  // The first write numbered in it.
+    le64 previous_hash;   // Of the batch before; what the first batch chains from is
+                          // chain_start(id, previous_hash).
 };
 static_assert(sizeof(EpochRecord) == 40);
 static_assert(offsetof(EpochRecord, first_sequence) == 24);
@@ -51,15 +51,15 @@ enum class ConfiguredState : uint32_t { in_sync = 0 };
 
 struct ConfiguredMember {
     Uuid uuid;
-    le32 state;              // ConfiguredState
+    le32 state;  // ConfiguredState
     le32 reserved;
 };
 static_assert(sizeof(ConfiguredMember) == 24);
 
 struct ConfigurationRecord {
     EpochRecord epoch;
-    le64 version;            // Counts changes within the epoch.
-    le32 mode;               // ConsistencyMode
+    le64 version;  // Counts changes within the epoch.
+    le32 mode;     // ConsistencyMode
     le32 member_count;
     ConfiguredMember members[kMaximumMembers];
 };
@@ -68,7 +68,7 @@ static_assert(offsetof(ConfigurationRecord, members) == 56);
 
 // The witness file: the newest configuration and nothing else.
 struct WitnessRecord {
-    le64 checksum;           // XXH3-64 of everything after this field.
+    le64 checksum;  // XXH3-64 of everything after this field.
     le32 magic;
     le32 version;
     Uuid volume;
@@ -80,14 +80,14 @@ static_assert(sizeof(WitnessRecord) == 472);
 
 // Names one version of a page: a checksum page, or an index page one level below.
 struct IndexEntry {
-    le64 word;               // Newest sequence number << 3 | PageState << 1 | slot.
-    le64 checksum;           // Of the page in that slot; 0 unless the state is data.
+    le64 word;      // Newest sequence number << 3 | PageState << 1 | slot.
+    le64 checksum;  // Of the page in that slot; 0 unless the state is data.
 };
 static_assert(sizeof(IndexEntry) == 16);
 
 enum class PageState : uint8_t {
-    never_written = 0,       // The whole word is 0.
-    zero = 1,                // All its blocks are zero; no page is stored.
+    never_written = 0,  // The whole word is 0.
+    zero = 1,           // All its blocks are zero; no page is stored.
     data = 2,
 };
 
@@ -95,10 +95,10 @@ inline constexpr size_t kIndexEntries = 252;
 
 // Level 1 names checksum pages, level 2 names level 1; the superblock's roots name level 2.
 struct IndexPage {
-    le64 checksum;           // XXH3-64 of everything after it, seeded with place_seed().
+    le64 checksum;  // XXH3-64 of everything after it, seeded with place_seed().
     le32 magic;
     le32 level;
-    le64 number;             // Which page of its level.
+    le64 number;  // Which page of its level.
     uint8_t reserved[40];
     IndexEntry entries[kIndexEntries];
 };
@@ -121,45 +121,45 @@ inline constexpr uint64_t kMaximumVolumeSize =
 
 // Where the oldest batch that is not home yet begins.
 struct LogTail {
-    le64 ring_offset;        // Within the ring, in bytes.
-    le64 sequence;           // Its first sequence number, or the next one to be given.
-    le64 previous_hash;      // What it chains from.
+    le64 ring_offset;    // Within the ring, in bytes.
+    le64 sequence;       // Its first sequence number, or the next one to be given.
+    le64 previous_hash;  // What it chains from.
 };
 static_assert(sizeof(LogTail) == 24);
 
 struct GeometryRecord {
     le64 volume_size;
-    le64 maximum_size;       // What the tables were laid out for.
+    le64 maximum_size;  // What the tables were laid out for.
     le64 log_offset;
     le64 log_size;
-    le64 root_offset;        // Level 2 of the index, two slots a page.
-    le64 index_offset;       // Level 1.
-    le64 checksum_offset;    // Checksum pages.
+    le64 root_offset;      // Level 2 of the index, two slots a page.
+    le64 index_offset;     // Level 1.
+    le64 checksum_offset;  // Checksum pages.
     le64 superblock_b_offset;
     le64 home_offset;
-    le32 log_limit;          // Writes up to this many bytes are atomic.
-    le32 flags;              // kPreallocated
+    le32 log_limit;  // Writes up to this many bytes are atomic.
+    le32 flags;      // kPreallocated
 };
 static_assert(sizeof(GeometryRecord) == 80);
 inline constexpr uint32_t kPreallocated = 1;
 
 struct Superblock {
-    le64 checksum;           // XXH3-64 of everything after it, seeded with its own offset.
+    le64 checksum;  // XXH3-64 of everything after it, seeded with its own offset.
     le64 magic;
     le32 version;
     le32 minimum_reader;
-    le64 generation;         // The valid copy with the higher one counts.
+    le64 generation;  // The valid copy with the higher one counts.
     Uuid member;
     Uuid volume;
-    char name[64];           // The volume's; zero-padded.
-    le64 created_s;          // Seconds since 1970, for people.
+    char name[64];   // The volume's; zero-padded.
+    le64 created_s;  // Seconds since 1970, for people.
     GeometryRecord geometry;
     ecc::VolumeSecret secret;
     LogTail tail;
     ConfigurationRecord configuration;
     le32 epoch_count;
     le32 root_count;
-    EpochRecord epochs[kEpochHistory];   // The last ones, oldest first.
+    EpochRecord epochs[kEpochHistory];  // The last ones, oldest first.
     IndexEntry roots[kRootEntries];
     uint8_t reserved[4912];
 };
@@ -175,11 +175,11 @@ static_assert(sizeof(Superblock) == kSuperblockSize);
 // Who has the member open: lets the next one tell a dead owner, whose lock is about to go, from a
 // live one. It also says where superblock B lies, for the day when A is damaged.
 struct OwnerRecord {
-    le64 checksum;           // XXH3-64 of everything after it, seeded with its own offset.
+    le64 checksum;  // XXH3-64 of everything after it, seeded with its own offset.
     le32 magic;
     le32 version;
     Uuid member;
-    le64 pid;                // 0: closed.
+    le64 pid;  // 0: closed.
     le64 start_time;
     le64 boot_id[2];
     le64 superblock_b_offset;
@@ -190,18 +190,18 @@ static_assert(sizeof(OwnerRecord) == kBlockSize);
 // --- Log -----------------------------------------------------------------------------------------
 
 enum class EntryKind : uint16_t {
-    none = 0,                // Carries the header's points only.
-    write = 1,               // block_count payload blocks.
-    trim = 2,                // Reads as zeros; space may go.
-    write_zeroes = 3,        // Reads as zeros; space stays.
-    intent = 4,              // Reserved: a large write that goes straight home. Refused by name.
+    none = 0,          // Carries the header's points only.
+    write = 1,         // block_count payload blocks.
+    trim = 2,          // Reads as zeros; space may go.
+    write_zeroes = 3,  // Reads as zeros; space stays.
+    intent = 4,        // Reserved: a large write that goes straight home. Refused by name.
 };
 
 // One write. Its sequence number is the batch's first one plus its index.
 struct LogEntry {
     le64 first_block;
     le32 block_count;
-    le16 kind;               // EntryKind
+    le16 kind;  // EntryKind
     le16 reserved;
 };
 static_assert(sizeof(LogEntry) == 16);
@@ -209,15 +209,15 @@ static_assert(sizeof(LogEntry) == 16);
 // Followed in the same block by `entries` LogEntry, then `payload_blocks` checksums (le64), then
 // zeros; after the block come the payload blocks in the order of the entries.
 struct BatchHeader {
-    le64 checksum;           // XXH3-64 of the rest of this block; also the batch's hash.
+    le64 checksum;  // XXH3-64 of the rest of this block; also the batch's hash.
     le32 magic;
     le16 version;
     le16 entries;
     Uuid volume;
     Uuid epoch_id;
     le64 first_sequence;
-    le64 commit_point;       // As known when the batch was formed.
-    le64 stable_point;       // A hole at or below this is damage.
+    le64 commit_point;  // As known when the batch was formed.
+    le64 stable_point;  // A hole at or below this is damage.
     le64 previous_hash;
     le32 payload_blocks;
     le32 reserved;

@@ -26,14 +26,14 @@ enum class LogLevel : uint8_t { debug, info, warning, error };
 // A running process, told from any later one with the same pid.
 struct ProcessId {
     uint64_t pid = 0;
-    uint64_t start_time = 0;      // In clock ticks since boot.
-    uint64_t boot_id[2] = {0, 0}; // Which boot of which host.
+    uint64_t start_time = 0;       // In clock ticks since boot.
+    uint64_t boot_id[2] = {0, 0};  // Which boot of which host.
     bool operator==(const ProcessId&) const = default;
 };
 
 struct DiskOptions {
     bool read_only = false;
-    bool create = false;          // Create the file if there is none.
+    bool create = false;  // Create the file if there is none.
 };
 
 // Waits for connections. Destroyed only when no accept is pending: close(), await it, then destroy.
@@ -58,8 +58,8 @@ public:
     // False once the process has died or is being torn down.
     virtual bool is_alive(const ProcessId& process) const = 0;
 
-    // The problem names the path and says how to mend it. A member is opened with O_DIRECT where the
-    // file system allows that; a block device also exclusively.
+    // The problem names the path and says how to mend it. A member is opened with O_DIRECT where
+    // the file system allows that; a block device also exclusively.
     virtual Outcome<std::unique_ptr<Disk>> open_disk(const std::string& path,
                                                      DiskOptions options) = 0;
     // Removes a file this process has just created.

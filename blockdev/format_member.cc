@@ -77,8 +77,8 @@ Task<Status> prepare_member(Env&, Disk& disk, const Layout& layout, bool force) 
     // The old superblock goes first: a crash from here on leaves no half-right member.
     Status status = co_await fill_with_zeros(disk, 0, kLogOffset + layout.log_size);
     if (status.ok() && layout.preallocated) {
-        status = co_await disk.zero(layout.root_offset,
-                                    layout.superblock_b_offset - layout.root_offset);
+        status =
+            co_await disk.zero(layout.root_offset, layout.superblock_b_offset - layout.root_offset);
     }
     if (status.ok() && layout.preallocated) {
         status = co_await disk.zero(layout.home_offset, layout.volume_size);

@@ -15,8 +15,8 @@ namespace gemel::blockdev {
 
 struct NewMember {
     std::string path;
-    bool force = false;                  // Overwrite what is there.
-    bool existed = false;                // Set by open_new_member().
+    bool force = false;    // Overwrite what is there.
+    bool existed = false;  // Set by open_new_member().
     std::unique_ptr<Disk> disk;
 };
 
@@ -27,7 +27,8 @@ Task<Outcome<NewMember>> open_new_member(Env& env, std::string path, bool force)
 // What a block device of `device_size` bytes can hold at most, given the tables for `maximum_size`.
 uint64_t largest_volume(uint64_t device_size, uint64_t maximum_size, uint64_t log_size);
 
-// Writes the empty log ring and clears what must read as zero. The old content is lost from here on.
+// Writes the empty log ring and clears what must read as zero. The old content is lost from here
+// on.
 Task<Status> prepare_member(Env& env, Disk& disk, const Layout& layout, bool force);
 
 struct MemberIdentity {

@@ -76,14 +76,14 @@ Task<Outcome<MemberInspection>> inspect_member(Env& env, std::string path) {
     out.layout = from_record(out.superblock->geometry);
     if (const std::unique_ptr<OwnerRecord> owner = co_await read_owner(disk)) {
         out.owner_pid = owner->pid;
-        const ProcessId process{owner->pid, owner->start_time,
-                                {owner->boot_id[0], owner->boot_id[1]}};
+        const ProcessId process{
+            owner->pid, owner->start_time, {owner->boot_id[0], owner->boot_id[1]}};
         out.owner_is_alive = owner->pid != 0 && env.is_alive(process);
     }
     const Status log = co_await walk_log(disk, out);
     if (!log.ok()) {
-        co_return Problem{log.error().code, path + ": the log cannot be read: " +
-                                                log.error().text()};
+        co_return Problem{log.error().code,
+                          path + ": the log cannot be read: " + log.error().text()};
     }
     co_await walk_index(env, disk, out);
     out.home_is_complete = out.log_batches == 0 && out.owner_pid == 0;

@@ -16,13 +16,13 @@ namespace gemel::blockdev {
 
 struct MemberInspection {
     std::string path;
-    uint64_t size = 0;                     // Of the file or device.
+    uint64_t size = 0;  // Of the file or device.
     bool is_block_device = false;
     std::unique_ptr<Superblock> superblock;
-    const char* superblock_a_fault = nullptr;   // Null: it is good.
+    const char* superblock_a_fault = nullptr;  // Null: it is good.
     const char* superblock_b_fault = nullptr;
     Layout layout;
-    uint64_t owner_pid = 0;                // 0: closed in order.
+    uint64_t owner_pid = 0;  // 0: closed in order.
     bool owner_is_alive = false;
 
     // The log, from the tail on.
@@ -30,14 +30,14 @@ struct MemberInspection {
     uint64_t log_writes = 0;
     uint64_t log_payload_blocks = 0;
     uint64_t log_bytes = 0;
-    uint64_t log_last_sequence = 0;        // The tail's minus one if the log is empty.
-    uint64_t log_stable_point = 0;         // As the newest batch knows it.
+    uint64_t log_last_sequence = 0;  // The tail's minus one if the log is empty.
+    uint64_t log_stable_point = 0;   // As the newest batch knows it.
 
     // The page index, over the volume's present size.
     uint64_t pages_never_written = 0;
     uint64_t pages_zero = 0;
     uint64_t pages_data = 0;
-    uint64_t pages_unreadable = 0;         // Their index is damaged.
+    uint64_t pages_unreadable = 0;  // Their index is damaged.
 
     // Whether home, as a plain image at layout.home_offset, holds the volume's whole content.
     bool home_is_complete = false;

@@ -11,11 +11,11 @@
 namespace gemel::blockdev {
 
 inline constexpr uint64_t kMiB = 1ull << 20;
-inline constexpr uint64_t kOwnerOffset = kSuperblockSize;   // Behind superblock A.
-inline constexpr uint64_t kLogOffset = kMiB;                // The space before it is reserved.
+inline constexpr uint64_t kOwnerOffset = kSuperblockSize;  // Behind superblock A.
+inline constexpr uint64_t kLogOffset = kMiB;               // The space before it is reserved.
 inline constexpr uint64_t kMinimumLogSize = 4 * kMiB;
 inline constexpr uint64_t kMaximumLogSize = 64ull << 30;
-inline constexpr uint64_t kLogReserve = kMiB;               // Kept free for settlement.
+inline constexpr uint64_t kLogReserve = kMiB;  // Kept free for settlement.
 // A ring must take several of the largest batches, or one write could wait for itself.
 static_assert(kMinimumLogSize >= kLogReserve + 2 * (kMaximumBatchSize + kBlockSize));
 

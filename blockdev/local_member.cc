@@ -34,9 +34,8 @@ Task<Outcome<std::unique_ptr<LocalMember>>> LocalMember::open(Env& env, std::str
                                              std::to_string(needed)};
     }
     const std::unique_ptr<OwnerRecord> last_owner = co_await read_owner(*disk);
-    std::unique_ptr<LocalMember> member(
-        new LocalMember(env, std::move(disk), std::move(reading.value().superblock), cache_bytes,
-                        pool));
+    std::unique_ptr<LocalMember> member(new LocalMember(
+        env, std::move(disk), std::move(reading.value().superblock), cache_bytes, pool));
     member->closed_cleanly_ = last_owner != nullptr && last_owner->pid == 0;
     co_return member;
 }
@@ -56,7 +55,8 @@ LocalMember::LocalMember(Env& env, std::unique_ptr<Disk> disk,
     table_.load_roots({superblocks_.current().roots, superblocks_.current().root_count});
 }
 
-// --- Log --------------------------------------------------------------------------------------------
+// --- Log
+// --------------------------------------------------------------------------------------------
 
 void LocalMember::append(AppendRequest& request) {
     log_.append(request);
@@ -108,7 +108,8 @@ Task<Status> LocalMember::close() {
     co_return co_await write_owner(env_, *disk_, superblock(), false);
 }
 
-// --- Checkpoint ---------------------------------------------------------------------------------------
+// --- Checkpoint
+// ---------------------------------------------------------------------------------------
 
 Task<Status> LocalMember::checkpoint(uint64_t sequence, uint64_t bytes_wanted) {
     CHECK(!checkpointing_);
@@ -146,7 +147,8 @@ Task<Status> LocalMember::checkpoint(uint64_t sequence, uint64_t bytes_wanted) {
     co_return Status::success();
 }
 
-// --- Reading --------------------------------------------------------------------------------------------
+// --- Reading
+// --------------------------------------------------------------------------------------------
 
 bool LocalMember::read_from_memory(uint64_t block, std::byte* out) const {
     const std::optional<BlockVersion> version = overlay_.find(block);

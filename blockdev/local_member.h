@@ -53,7 +53,7 @@ public:
     Task<Result<uint64_t>> highest_stable_point(Uuid epoch_id) override;
     Task<Status> close() override;
 
-    static constexpr uint64_t kMaximumReadBlocks = 256;   // Per request to the device.
+    static constexpr uint64_t kMaximumReadBlocks = 256;  // Per request to the device.
     static constexpr uint64_t kSmallReadBlocks = 4;
 
 private:
@@ -77,7 +77,7 @@ private:
     LogWriter log_;
     LogReader reader_;
     Overlay overlay_;
-    AlignedBytes junk_;              // Where reads put blocks that nobody wants.
+    AlignedBytes junk_;  // Where reads put blocks that nobody wants.
     MemberCounters counters_;
     bool checkpointing_ = false;
     bool closed_cleanly_ = false;

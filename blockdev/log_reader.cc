@@ -53,8 +53,8 @@ Task<Result<uint64_t>> LogReader::highest_stable_point(Uuid epoch_id) {
 }
 
 Task<Result<const std::byte*>> LogReader::window(uint64_t offset, uint64_t length) {
-    const bool inside = window_ && offset >= window_start_ &&
-                        offset + length <= window_start_ + window_length_;
+    const bool inside =
+        window_ && offset >= window_start_ && offset + length <= window_start_ + window_length_;
     if (!inside) {
         if (!window_) window_ = allocate_aligned(kWindowSize);
         window_start_ = offset;

@@ -19,8 +19,8 @@ public:
         : disk_(disk), layout_(layout), volume_(volume), hasher_(hasher), pool_(pool) {}
 
     struct Found {
-        BatchRef batch;          // Null: the batch `link` asks for is not there, whole and right.
-        uint64_t offset = 0;     // In the ring.
+        BatchRef batch;       // Null: the batch `link` asks for is not there, whole and right.
+        uint64_t offset = 0;  // In the ring.
     };
     // Looks for the batch that follows `link`, where a writer with its head at `head` put it. Fails
     // only if the device cannot be read.

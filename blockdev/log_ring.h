@@ -23,7 +23,7 @@ constexpr uint64_t ring_cost(uint64_t ring_size, uint64_t head, uint64_t bytes) 
 // The position in history that a batch must prove to be the next one of a chain.
 struct ChainLink {
     Uuid epoch_id;
-    uint64_t sequence = 0;       // Its first sequence number.
+    uint64_t sequence = 0;  // Its first sequence number.
     uint64_t previous_hash = 0;
 
     bool accepts(const BatchHeader& header) const {

@@ -30,8 +30,8 @@ public:
 
     struct Record {
         BatchRef batch;
-        uint64_t offset = 0;      // In the ring.
-        uint64_t cost = 0;        // With what was skipped before it.
+        uint64_t offset = 0;  // In the ring.
+        uint64_t cost = 0;    // With what was skipped before it.
         bool logged = false;
     };
     const std::deque<Record>& records() const { return records_; }
@@ -54,8 +54,8 @@ private:
     uint64_t used_ = 0;
     uint64_t logged_sequence_;
     uint64_t next_sequence_;
-    uint64_t chain_hash_;         // What the next batch chains from.
-    size_t logged_records_ = 0;   // From the front on.
+    uint64_t chain_hash_;        // What the next batch chains from.
+    size_t logged_records_ = 0;  // From the front on.
     std::deque<Record> records_;
 };
 

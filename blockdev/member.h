@@ -19,9 +19,9 @@ namespace gemel::blockdev {
 // One batch on its way into one member's log. Lives with the volume until `done` has run.
 struct AppendRequest {
     BatchRef batch;
-    Continuation done;         // Posted once the batch is logged, or `status` says why not.
+    Continuation done;  // Posted once the batch is logged, or `status` says why not.
     Status status;
-    void* writer = nullptr;    // The rest is the member's, while in flight.
+    void* writer = nullptr;  // The rest is the member's, while in flight.
     void* log_record = nullptr;
     IoSegment segment;
     IoRequest io;
@@ -30,7 +30,7 @@ struct AppendRequest {
 // Blocks that share one property.
 struct BlockRun {
     uint64_t count = 0;
-    bool zero = false;         // Known to be zero without reading.
+    bool zero = false;  // Known to be zero without reading.
 };
 
 struct MemberCounters {
@@ -91,8 +91,8 @@ public:
         uint64_t offset = 0;
     };
     virtual Task<Result<Logged>> read_log(uint64_t head, ChainLink link) = 0;
-    // The highest stable point in any valid batch header of this epoch, wherever it lies in the ring:
-    // finds out whether the end of a chain is a hole. 0 if there is none.
+    // The highest stable point in any valid batch header of this epoch, wherever it lies in the
+    // ring: finds out whether the end of a chain is a hole. 0 if there is none.
     virtual Task<Result<uint64_t>> highest_stable_point(Uuid epoch_id) = 0;
     // True if the last owner closed the member in order: then its log ends where it seems to.
     virtual bool closed_cleanly() const = 0;

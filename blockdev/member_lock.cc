@@ -32,8 +32,9 @@ Problem in_use(const Disk& disk, const ProcessId& owner, bool owner_is_alive) {
         return {Errc::busy, path + ": in use by process " + std::to_string(owner.pid) +
                                 "; stop it first (is the volume being served already?)"};
     }
-    return {Errc::busy, path + ": still locked after 10 s although its last owner is gone; "
-                               "its requests may hang in the device"};
+    return {Errc::busy, path +
+                            ": still locked after 10 s although its last owner is gone; "
+                            "its requests may hang in the device"};
 }
 
 }  // namespace
@@ -57,8 +58,8 @@ Task<Outcome<bool>> lock_member(Env& env, Disk& disk) {
         const Status locked = disk.try_lock();
         if (locked.ok()) co_return true;
         if (locked.error().code != Errc::busy) {
-            co_return Problem{locked.error().code, disk.traits().path + ": cannot be locked: " +
-                                                       locked.error().text()};
+            co_return Problem{locked.error().code,
+                              disk.traits().path + ": cannot be locked: " + locked.error().text()};
         }
         const std::unique_ptr<OwnerRecord> record = co_await read_owner(disk);
         const ProcessId owner = record ? process_of(*record) : ProcessId{};

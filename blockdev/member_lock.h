@@ -14,8 +14,8 @@
 
 namespace gemel::blockdev {
 
-inline constexpr uint64_t kLockPatience_ns = 10 * kSecond;       // For a dead owner's requests.
-inline constexpr uint64_t kLiveOwnerPatience_ns = 1 * kSecond;   // It may be about to exit.
+inline constexpr uint64_t kLockPatience_ns = 10 * kSecond;      // For a dead owner's requests.
+inline constexpr uint64_t kLiveOwnerPatience_ns = 1 * kSecond;  // It may be about to exit.
 
 // Takes the lock, or says who has it.
 Task<Outcome<bool>> lock_member(Env& env, Disk& disk);

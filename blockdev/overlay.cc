@@ -65,12 +65,12 @@ void Overlay::insert(const Batch& batch) {
         const uint64_t first = entry.first_block;
         if (kind == EntryKind::write) {
             for (uint32_t i = 0; i < entry.block_count; ++i, ++payload) {
-                insert_block(first + i, {sequence, batch.payload(payload),
-                                         batch.payload_checksum(payload)});
+                insert_block(first + i,
+                             {sequence, batch.payload(payload), batch.payload_checksum(payload)});
             }
         } else if (kind == EntryKind::trim || kind == EntryKind::write_zeroes) {
-            insert_zero({first, first + entry.block_count, sequence,
-                         kind == EntryKind::write_zeroes});
+            insert_zero(
+                {first, first + entry.block_count, sequence, kind == EntryKind::write_zeroes});
         }
         ++sequence;
     }

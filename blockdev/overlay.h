@@ -15,8 +15,8 @@ namespace gemel::blockdev {
 
 struct BlockVersion {
     uint64_t sequence = 0;
-    const std::byte* data = nullptr;   // In a batch that the owner of the overlay keeps; null: zero.
-    uint64_t checksum = 0;             // 0 for zero.
+    const std::byte* data = nullptr;  // In a batch that the owner of the overlay keeps; null: zero.
+    uint64_t checksum = 0;            // 0 for zero.
 };
 
 struct ZeroRange {
@@ -56,7 +56,7 @@ public:
 private:
     struct Slot {
         uint64_t block = 0;
-        BlockVersion version;          // Sequence 0: the slot is free.
+        BlockVersion version;  // Sequence 0: the slot is free.
     };
     size_t home_slot(uint64_t block) const;
     void insert_block(uint64_t block, BlockVersion version);
@@ -66,9 +66,9 @@ private:
     const Slot* find_slot(uint64_t block) const;
     const ZeroRange* covering(uint64_t block) const;
 
-    std::vector<Slot> slots_;          // A power of two, at most three quarters full.
+    std::vector<Slot> slots_;  // A power of two, at most three quarters full.
     size_t used_ = 0;
-    std::map<uint64_t, ZeroRange> zeros_;   // By first block.
+    std::map<uint64_t, ZeroRange> zeros_;  // By first block.
 };
 
 }  // namespace gemel::blockdev

@@ -35,8 +35,8 @@ const char* name(Errc code);
 
 struct Error {
     Errc code = Errc::io;
-    int os_errno = 0;          // The errno behind it, 0 if none.
-    const char* where = "";    // A literal: what was being done.
+    int os_errno = 0;        // The errno behind it, 0 if none.
+    const char* where = "";  // A literal: what was being done.
 
     // "where: code (strerror)", for logs.
     std::string text() const;

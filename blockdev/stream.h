@@ -18,9 +18,9 @@ namespace gemel {
 
 // Where a server listens: a unix socket's path, or a host and a port.
 struct Address {
-    std::string unix_path;   // Not empty: a unix socket.
-    std::string host;        // Else TCP.
-    uint16_t port = 0;       // 0 when listening: the system chooses.
+    std::string unix_path;  // Not empty: a unix socket.
+    std::string host;       // Else TCP.
+    uint16_t port = 0;      // 0 when listening: the system chooses.
 
     // "unix:PATH" or "HOST:PORT" (an IPv6 host in brackets).
     std::string text() const;
@@ -29,12 +29,12 @@ struct Address {
 
 struct StreamRequest {
     bool sending = false;
-    const IoSegment* segments = nullptr;   // One when receiving. Sending leaves them unchanged.
+    const IoSegment* segments = nullptr;  // One when receiving. Sending leaves them unchanged.
     uint32_t segment_count = 0;
-    size_t length = 0;                     // Bytes in all segments.
+    size_t length = 0;  // Bytes in all segments.
     Continuation done;
     Status status;
-    size_t transferred = 0;                // When receiving: 0 is the end of the stream.
+    size_t transferred = 0;  // When receiving: 0 is the end of the stream.
     uint64_t private_to_stream[16] = {};
 };
 

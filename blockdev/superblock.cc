@@ -62,7 +62,8 @@ const char* superblock_fault(const Superblock& superblock, uint64_t offset) {
     if (superblock.version == 0 || superblock.member.is_nil() || superblock.volume.is_nil()) {
         return "identity";
     }
-    if (superblock.name[0] == 0 || std::memchr(superblock.name, 0, sizeof superblock.name) == nullptr) {
+    if (superblock.name[0] == 0 ||
+        std::memchr(superblock.name, 0, sizeof superblock.name) == nullptr) {
         return "name";
     }
     if (const char* fault = geometry_fault(superblock.geometry); fault != nullptr) return fault;
@@ -87,8 +88,8 @@ void seal_superblock(Superblock& superblock, uint64_t offset) {
 }
 
 std::string volume_name(const Superblock& superblock) {
-    const auto* end = static_cast<const char*>(
-        std::memchr(superblock.name, 0, sizeof superblock.name));
+    const auto* end =
+        static_cast<const char*>(std::memchr(superblock.name, 0, sizeof superblock.name));
     return {superblock.name,
             end != nullptr ? static_cast<size_t>(end - superblock.name) : sizeof superblock.name};
 }

@@ -25,8 +25,8 @@ bool has_superblock_magic(const Superblock& superblock);
 
 // What reading both copies gave.
 struct SuperblockReading {
-    std::unique_ptr<Superblock> superblock;   // The newest valid copy.
-    const char* fault_a = nullptr;            // What is wrong with each, null if nothing.
+    std::unique_ptr<Superblock> superblock;  // The newest valid copy.
+    const char* fault_a = nullptr;           // What is wrong with each, null if nothing.
     const char* fault_b = nullptr;
 };
 

@@ -27,8 +27,8 @@ class Scope;
 namespace task_detail {
 
 struct PromiseBase {
-    std::coroutine_handle<> awaiter;   // Who awaits us; null until it had to suspend.
-    Scope* scope = nullptr;            // Set if started in a scope: then nobody awaits.
+    std::coroutine_handle<> awaiter;  // Who awaits us; null until it had to suspend.
+    Scope* scope = nullptr;           // Set if started in a scope: then nobody awaits.
 
     std::suspend_always initial_suspend() noexcept { return {}; }
 

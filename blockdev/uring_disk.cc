@@ -165,8 +165,8 @@ void UringDisk::prepare_clear(InFlight& flight) {
     }
     // On a block device both end in zeros that are really there, or in EOPNOTSUPP: never in a plain
     // discard, whose later reads are undefined.
-    const int mode = FALLOC_FL_KEEP_SIZE | (request.kind == IoKind::punch ? FALLOC_FL_PUNCH_HOLE
-                                                                          : FALLOC_FL_ZERO_RANGE);
+    const int mode = FALLOC_FL_KEEP_SIZE |
+                     (request.kind == IoKind::punch ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
     io_uring_prep_fallocate(sqe, descriptor_, mode, static_cast<off_t>(request.offset),
                             static_cast<off_t>(request.length));
 }

@@ -220,8 +220,7 @@ Status sync_folder_of(const std::string& path) {
 // Write a new file, make it durable, rename it over the old one, make the rename durable.
 Status UringEnv::replace_file(const std::string& path, std::span<const std::byte> data) {
     const std::string temporary = path + ".new";
-    const int descriptor =
-        open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    const int descriptor = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (descriptor < 0) return error_from_errno(errno, "create");
     bool ok = true;
     for (size_t written = 0; ok && written < data.size();) {

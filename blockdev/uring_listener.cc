@@ -79,7 +79,7 @@ private:
     UringEnv& env_;
     int descriptor_;
     Address address_;
-    struct stat socket_file_;   // What was made for a unix socket.
+    struct stat socket_file_;  // What was made for a unix socket.
     bool accepting_ = false;
     bool closed_ = false;
 };

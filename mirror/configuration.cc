@@ -28,7 +28,8 @@ bool lists(const ConfigurationRecord& configuration, const Uuid& member) {
 }
 
 Problem split_brain(const std::string& a, const std::string& b) {
-    return {Errc::stale, a + " and " + b + " hold two different histories of this volume (split "
+    return {Errc::stale, a + " and " + b +
+                             " hold two different histories of this volume (split "
                              "brain); keep one of them and make the other anew"};
 }
 
@@ -76,10 +77,9 @@ Problem missing_member(std::span<const MemberEvidence> members, const Configurat
     std::string missing;
     for (uint32_t i = 0; i < newest.member_count; ++i) {
         const Uuid uuid = newest.members[i].uuid;
-        const bool there =
-            std::any_of(members.begin(), members.end(), [&uuid](const MemberEvidence& member) {
-                return member.superblock->member == uuid;
-            });
+        const bool there = std::any_of(
+            members.begin(), members.end(),
+            [&uuid](const MemberEvidence& member) { return member.superblock->member == uuid; });
         if (!there) missing += (missing.empty() ? "" : ", ") + uuid.text();
     }
     return {Errc::not_found, "member " + missing +
@@ -106,9 +106,9 @@ Outcome<StartDecision> decide_start(std::span<const MemberEvidence> members,
             return split_brain(member.path, best.path);
         }
         if (!lists(newest, member.superblock->member)) {
-            return Problem{Errc::invalid,
-                           member.path + ": is not a member of the volume any more; remove it "
-                                         "from the volume file"};
+            return Problem{Errc::invalid, member.path +
+                                              ": is not a member of the volume any more; remove it "
+                                              "from the volume file"};
         }
     }
     if (witness) {
@@ -188,8 +188,9 @@ Outcome<std::optional<ConfigurationRecord>> read_witness(Env& env, const std::st
     if (whole) std::memcpy(static_cast<void*>(&record), bytes.value().data(), sizeof record);
     if (!whole || record.magic != blockdev::kWitnessMagic ||
         record.checksum != witness_checksum(record)) {
-        return Problem{Errc::corrupt, path + ": the witness is damaged; with all members there, "
-                                             "remove the file and it is made anew"};
+        return Problem{Errc::corrupt, path +
+                                          ": the witness is damaged; with all members there, "
+                                          "remove the file and it is made anew"};
     }
     if (record.version != blockdev::kFormatVersion) {
         return Problem{Errc::unsupported, path + ": the witness has format " +

@@ -21,9 +21,9 @@ struct MemberEvidence {
 };
 
 struct StartDecision {
-    size_t newest = 0;                        // The member whose configuration counts.
-    bool witness_is_lost = false;             // It must be written anew.
-    std::vector<size_t> in_chain;             // Members whose log belongs to that configuration.
+    size_t newest = 0;             // The member whose configuration counts.
+    bool witness_is_lost = false;  // It must be written anew.
+    std::vector<size_t> in_chain;  // Members whose log belongs to that configuration.
 };
 
 // Whether these members, and no others, may start the volume: one volume, one history, everyone in

@@ -34,8 +34,9 @@ std::optional<Problem> check_options(const CreateOptions& options) {
     }
     if (options.log_size % blockdev::kMiB != 0 || options.log_size < blockdev::kMinimumLogSize ||
         options.log_size > blockdev::kMaximumLogSize) {
-        return Problem{Errc::invalid, "the log size must be a multiple of 1 MiB from 4 MiB to "
-                                      "64 GiB"};
+        return Problem{Errc::invalid,
+                       "the log size must be a multiple of 1 MiB from 4 MiB to "
+                       "64 GiB"};
     }
     if (options.log_limit == 0 || options.log_limit % blockdev::kBlockSize != 0 ||
         options.log_limit > (512ull << 10)) {
@@ -72,8 +73,8 @@ std::optional<Problem> check_room(const std::vector<NewMember>& members, const L
         const std::string& path = member.path;
         if (member.disk->traits().is_block_device) {
             if (member.disk->size() >= layout.member_size()) continue;
-            const uint64_t fits = blockdev::largest_volume(member.disk->size(),
-                                                           layout.maximum_size, layout.log_size);
+            const uint64_t fits =
+                blockdev::largest_volume(member.disk->size(), layout.maximum_size, layout.log_size);
             return Problem{Errc::no_space,
                            path + ": too small: it has " + std::to_string(member.disk->size()) +
                                " bytes and needs " + std::to_string(layout.member_size()) +
@@ -81,8 +82,8 @@ std::optional<Problem> check_room(const std::vector<NewMember>& members, const L
         }
         const Result<uint64_t> free = member.disk->free_bytes();
         if (!free.ok()) return Problem{free.error().code, path + ": " + free.error().text()};
-        const uint64_t needed = layout.log_size + blockdev::kMiB +
-                                (layout.preallocated ? layout.volume_size : 0);
+        const uint64_t needed =
+            layout.log_size + blockdev::kMiB + (layout.preallocated ? layout.volume_size : 0);
         if (free.value() < needed) {
             return Problem{Errc::no_space, path + ": its file system has " +
                                                std::to_string(free.value()) +
@@ -96,8 +97,7 @@ std::optional<Problem> check_room(const std::vector<NewMember>& members, const L
 Task<std::optional<Problem>> open_all(Env& env, const CreateOptions& options,
                                       std::vector<NewMember>& members) {
     for (const std::string& path : options.members) {
-        Outcome<NewMember> member =
-            co_await blockdev::open_new_member(env, path, options.force);
+        Outcome<NewMember> member = co_await blockdev::open_new_member(env, path, options.force);
         if (!member.ok()) co_return member.error();
         members.push_back(std::move(member).value());
     }
@@ -128,16 +128,16 @@ Task<std::optional<Problem>> format_all(Env& env, const CreateOptions& options,
         const Status finished = co_await blockdev::finish_member(env, *members[i].disk, layout,
                                                                  identity, configuration);
         if (!finished.ok()) {
-            co_return Problem{finished.error().code, members[i].path + ": cannot be written: " +
-                                                         finished.error().text()};
+            co_return Problem{finished.error().code,
+                              members[i].path + ": cannot be written: " + finished.error().text()};
         }
     }
     const Status witnessed =
         write_witness(env, description.witness_path, description.uuid, configuration);
     if (!witnessed.ok()) {
-        co_return Problem{witnessed.error().code, description.witness_path +
-                                                      ": the witness cannot be written: " +
-                                                      witnessed.error().text()};
+        co_return Problem{witnessed.error().code,
+                          description.witness_path +
+                              ": the witness cannot be written: " + witnessed.error().text()};
     }
     co_return std::nullopt;
 }
@@ -149,8 +149,8 @@ void clean_up(Env& env, std::vector<NewMember>& members) {
         if (member.existed) continue;
         const Status removed = env.remove_file(member.path);
         if (!removed.ok()) {
-            env.log(LogLevel::warning, member.path + ": cannot be removed again: " +
-                                           removed.error().text());
+            env.log(LogLevel::warning,
+                    member.path + ": cannot be removed again: " + removed.error().text());
         }
     }
 }
@@ -205,9 +205,9 @@ Task<Outcome<VolumeDescription>> assemble_volume(Env& env, std::vector<std::stri
             write_witness(env, witness_path, first.volume,
                           evidence[decision.value().newest].superblock->configuration);
         if (!written.ok()) {
-            co_return Problem{written.error().code, witness_path +
-                                                        ": the witness cannot be written: " +
-                                                        written.error().text()};
+            co_return Problem{
+                written.error().code,
+                witness_path + ": the witness cannot be written: " + written.error().text()};
         }
     }
     VolumeDescription description;

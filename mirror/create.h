@@ -17,14 +17,14 @@ inline constexpr uint64_t kDefaultLogLimit = 64ull << 10;
 
 struct CreateOptions {
     std::string name;
-    uint64_t size = 0;                     // Bytes, a multiple of 4096, not 0.
-    std::vector<std::string> members;      // Absolute paths, 2 or more, all different.
-    std::string witness_path;              // Absolute.
+    uint64_t size = 0;                 // Bytes, a multiple of 4096, not 0.
+    std::vector<std::string> members;  // Absolute paths, 2 or more, all different.
+    std::string witness_path;          // Absolute.
     uint64_t log_size = kDefaultLogSize;
-    uint64_t log_limit = kDefaultLogLimit; // Writes up to this are atomic.
-    uint64_t max_size = 0;                 // 0: four times `size`, or what fits a block device.
+    uint64_t log_limit = kDefaultLogLimit;  // Writes up to this are atomic.
+    uint64_t max_size = 0;                  // 0: four times `size`, or what fits a block device.
     bool preallocate = false;
-    bool force = false;                    // Overwrite what is there.
+    bool force = false;  // Overwrite what is there.
 };
 
 // Formats every member, writes the witness, and returns the description to be kept as NAME.toml.

@@ -35,11 +35,11 @@ std::optional<Problem> check_against_description(const Members& members,
                                                  const VolumeDescription& description) {
     for (const auto& member : members) {
         if (member->superblock().volume == description.uuid) continue;
-        return Problem{Errc::invalid,
-                       member->path() + ": belongs to volume " +
-                           member->superblock().volume.text() + " (" +
-                           blockdev::volume_name(member->superblock()) + "), not to " +
-                           description.name + "; check the paths in the volume file"};
+        return Problem{Errc::invalid, member->path() + ": belongs to volume " +
+                                          member->superblock().volume.text() + " (" +
+                                          blockdev::volume_name(member->superblock()) +
+                                          "), not to " + description.name +
+                                          "; check the paths in the volume file"};
     }
     return std::nullopt;
 }
@@ -54,27 +54,26 @@ std::vector<MemberEvidence> evidence_of(const Members& members) {
 
 // A new epoch: on every member, then at the witness; only then is anything served.
 Task<Outcome<ConfigurationRecord>> begin_epoch(Env& env, const Members& members,
-                                               const VolumeDescription& description,
-                                               size_t newest, const Settled& settled) {
+                                               const VolumeDescription& description, size_t newest,
+                                               const Settled& settled) {
     const blockdev::Superblock& superblock = members[newest]->superblock();
     const std::vector<blockdev::EpochRecord> history(superblock.epochs,
                                                      superblock.epochs + superblock.epoch_count);
-    const ConfigurationRecord next = next_epoch(env, superblock.configuration,
-                                                settled.last_sequence + 1, settled.chain_hash);
+    const ConfigurationRecord next =
+        next_epoch(env, superblock.configuration, settled.last_sequence + 1, settled.chain_hash);
     for (const auto& member : members) {
         const Status written = co_await member->begin_epoch(next, history);
         if (!written.ok()) {
-            co_return Problem{written.error().code, member->path() +
-                                                        ": the new epoch cannot be written: " +
-                                                        written.error().text()};
+            co_return Problem{
+                written.error().code,
+                member->path() + ": the new epoch cannot be written: " + written.error().text()};
         }
     }
-    const Status witnessed =
-        write_witness(env, description.witness_path, description.uuid, next);
+    const Status witnessed = write_witness(env, description.witness_path, description.uuid, next);
     if (!witnessed.ok()) {
-        co_return Problem{witnessed.error().code, description.witness_path +
-                                                      ": the witness cannot be written: " +
-                                                      witnessed.error().text()};
+        co_return Problem{witnessed.error().code,
+                          description.witness_path +
+                              ": the witness cannot be written: " + witnessed.error().text()};
     }
     co_return next;
 }
@@ -82,17 +81,18 @@ Task<Outcome<ConfigurationRecord>> begin_epoch(Env& env, const Members& members,
 void log_settlement(Env& env, const VolumeDescription& description, const Settled& settled) {
     if (settled.batches_kept == 0) return;
     env.log(LogLevel::info, description.name + ": settled after a crash: batches=" +
-                                std::to_string(settled.batches_kept) + " completed=" +
-                                std::to_string(settled.batches_completed) + " last_write=" +
-                                std::to_string(settled.last_sequence));
+                                std::to_string(settled.batches_kept) +
+                                " completed=" + std::to_string(settled.batches_completed) +
+                                " last_write=" + std::to_string(settled.last_sequence));
 }
 
 Problem stale_problem(const Members& members, const std::vector<Member*>& in_chain) {
     const auto stale = std::find_if(members.begin(), members.end(), [&](const auto& member) {
         return std::find(in_chain.begin(), in_chain.end(), member.get()) == in_chain.end();
     });
-    return {Errc::stale, (*stale)->path() + ": stale: it did not take part in the last epoch, in "
-                                            "which there were writes"};
+    return {Errc::stale, (*stale)->path() +
+                             ": stale: it did not take part in the last epoch, in "
+                             "which there were writes"};
 }
 
 }  // namespace
@@ -116,8 +116,9 @@ Task<Outcome<std::unique_ptr<Volume>>> open_volume(Env& env, VolumeDescription d
     const Outcome<StartDecision> decision = decide_start(evidence, witness.value());
     if (!decision.ok()) co_return decision.error();
     if (decision.value().witness_is_lost) {
-        env.log(LogLevel::warning, description.name + ": the witness is lost; all members are "
-                                                      "there and prove the start: made anew");
+        env.log(LogLevel::warning, description.name +
+                                       ": the witness is lost; all members are "
+                                       "there and prove the start: made anew");
     }
     for (const auto& member : parts.members) {
         const Status claimed = co_await member->claim();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Opening a volume: locks, superblocks, start rules, settlement, a new epoch. The design's section 7.
+// Opening a volume: locks, superblocks, start rules, settlement, a new epoch. The design's
+// section 7.
 #pragma once
 
 #include <memory>
@@ -13,8 +14,8 @@
 namespace gemel::mirror {
 
 struct OpenOptions {
-    uint64_t cache_bytes = 64ull << 20;    // Checksum pages kept in memory, all members together.
-    bool read_only = false;                // Clients may not write; settlement still happens.
+    uint64_t cache_bytes = 64ull << 20;  // Checksum pages kept in memory, all members together.
+    bool read_only = false;              // Clients may not write; settlement still happens.
 };
 
 // Serves nothing before the new epoch is stable on every member. On failure every member is as it

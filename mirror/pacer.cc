@@ -13,7 +13,7 @@ namespace {
 constexpr uint64_t kStartPercent = 50;
 constexpr uint64_t kBrakePercent = 75;
 constexpr uint64_t kFullBrake_ns = 5 * kMillisecond;
-constexpr uint64_t kSliceFraction = 8;             // Of the log: how finely space comes back.
+constexpr uint64_t kSliceFraction = 8;  // Of the log: how finely space comes back.
 constexpr uint64_t kMinimumSlice = 1ull << 20;
 constexpr uint64_t kSpaceRetry_ns = 1 * kSecond;
 
@@ -42,8 +42,8 @@ Pacer::Pacer(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequen
       wake_(env),
       done_(env) {
     for (const blockdev::Member* member : members_) {
-        log_bytes_total_ = std::min(log_bytes_total_,
-                                    member->layout().log_size - blockdev::kLogReserve);
+        log_bytes_total_ =
+            std::min(log_bytes_total_, member->layout().log_size - blockdev::kLogReserve);
     }
 }
 
@@ -68,9 +68,7 @@ uint64_t Pacer::tails() const {
     return sum;
 }
 
-bool Pacer::all_home() const {
-    return log_bytes_used() == 0;
-}
+bool Pacer::all_home() const { return log_bytes_used() == 0; }
 
 Task<void> Pacer::run() {
     while (!stopping_ && !failed_) {
@@ -154,8 +152,8 @@ Task<void> Pacer::checkpoint_member(size_t index, uint64_t sequence, uint64_t by
         co_return;
     }
     failed_ = true;
-    on_failure_({status.error().code,
-                 member.path() + ": checkpoint failed: " + status.error().text()});
+    on_failure_(
+        {status.error().code, member.path() + ": checkpoint failed: " + status.error().text()});
 }
 
 Task<Status> Pacer::drain(uint64_t deadline_ns) {

@@ -19,7 +19,7 @@ namespace gemel::mirror {
 struct Pace {
     bool checkpoint = false;
     uint64_t slice_bytes = 0;
-    uint64_t delay_ns = 0;             // Between batches.
+    uint64_t delay_ns = 0;  // Between batches.
 };
 Pace pace_for(uint64_t log_bytes_used, uint64_t log_bytes_total, bool idle, bool wanted);
 
@@ -71,7 +71,7 @@ private:
     bool no_space_ = false;
     bool short_of_space_ = false;
     bool stopping_ = false;
-    bool asleep_ = false;              // Until somebody wakes it: nothing is in the logs.
+    bool asleep_ = false;  // Until somebody wakes it: nothing is in the logs.
 };
 
 }  // namespace gemel::mirror

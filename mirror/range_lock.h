@@ -59,7 +59,7 @@ private:
     void wake_waiters(const Hold* from);
 
     Loop& loop_;
-    Hold* first_ = nullptr;      // In order of arrival.
+    Hold* first_ = nullptr;  // In order of arrival.
     Hold* last_ = nullptr;
     size_t waiting_ = 0;
 };

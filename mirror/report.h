@@ -14,9 +14,9 @@ namespace gemel::mirror {
 struct MemberReport {
     Uuid uuid;
     std::string path;
-    std::string state;                 // Of the design: "in-sync", "failed", ...
-    bool direct = true;                // False: the page cache is used.
-    uint64_t logged_sequence = 0;      // Contiguously logged up to here.
+    std::string state;             // Of the design: "in-sync", "failed", ...
+    bool direct = true;            // False: the page cache is used.
+    uint64_t logged_sequence = 0;  // Contiguously logged up to here.
     uint64_t stable_sequence = 0;
     uint64_t checkpoint_sequence = 0;  // Everything up to here is home.
     uint64_t log_bytes_used = 0;
@@ -36,7 +36,7 @@ struct VolumeReport {
     uint64_t size = 0;
     std::string layout = "mirror";
     std::string consistency = "sync";
-    std::string state;                 // "serving", "stopped" (with `stopped_because`).
+    std::string state;  // "serving", "stopped" (with `stopped_because`).
     std::string stopped_because;
     uint64_t epoch = 0;
     uint64_t commit_sequence = 0;
@@ -45,7 +45,7 @@ struct VolumeReport {
     uint64_t bytes_read = 0, bytes_written = 0;
     uint64_t batches = 0;
     uint64_t checkpoints = 0;
-    bool short_of_space = false;       // New allocating writes get ENOSPC.
+    bool short_of_space = false;  // New allocating writes get ENOSPC.
     std::vector<MemberReport> members;
 };
 

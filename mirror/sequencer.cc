@@ -16,9 +16,9 @@ using blockdev::Member;
 struct Sequencer::Flight {
     Sequencer* owner = nullptr;
     BatchRef batch;
-    Write* first = nullptr;           // Its writes, linked; null for a batch of points.
+    Write* first = nullptr;  // Its writes, linked; null for a batch of points.
     size_t writes = 0;
-    size_t outstanding = 0;           // Members that have not answered yet.
+    size_t outstanding = 0;  // Members that have not answered yet.
     bool failed = false;
     struct Append {
         Flight* flight = nullptr;
@@ -189,8 +189,8 @@ std::unique_ptr<Sequencer::Flight> Sequencer::take_flight() {
                 owner_flight.failed = true;
                 const Error& error = answered.request.status.error();
                 owner_flight.owner->on_failure_(
-                    {error.code, answered.member->path() + ": cannot append to the log: " +
-                                     error.text()});
+                    {error.code,
+                     answered.member->path() + ": cannot append to the log: " + error.text()});
             }
             owner_flight.owner->logged(owner_flight);
         };
@@ -230,8 +230,8 @@ void Sequencer::advance_commit() {
         in_flight_.pop_front();
         const bool good = !flight->failed && !stopped_;
         if (good) commit_point_ = flight->batch->last_sequence();
-        const Status status = good ? Status::success()
-                                   : Status(stopped_.value_or(Error{Errc::io, 0, "append"}));
+        const Status status =
+            good ? Status::success() : Status(stopped_.value_or(Error{Errc::io, 0, "append"}));
         Write* write = flight->first;
         for (size_t i = 0; i < flight->writes; ++i) {
             Write* next = write->next_;

@@ -28,23 +28,22 @@ public:
         Uuid volume;
         Uuid epoch_id;
         uint64_t next_sequence = 0;
-        uint64_t chain_hash = 0;       // What the first batch chains from.
+        uint64_t chain_hash = 0;  // What the first batch chains from.
     };
     // `on_failure` is told once, with the member's path in the problem.
     Sequencer(Env& env, std::vector<blockdev::Member*> members, const ecc::BlockHasher& hasher,
-              blockdev::BufferPool& pool, Options options,
-              std::function<void(Problem)> on_failure);
+              blockdev::BufferPool& pool, Options options, std::function<void(Problem)> on_failure);
     ~Sequencer();
 
     // One write in line, in its owner's frame. Whole blocks; at most kMaximumPayloadBlocks payload.
     struct Write {
         blockdev::BatchWrite what;
-        bool joined = false;           // With the one queued next: both in one batch, all or none.
-        uint64_t sequence = 0;         // Set when numbered.
+        bool joined = false;    // With the one queued next: both in one batch, all or none.
+        uint64_t sequence = 0;  // Set when numbered.
     private:
         friend class Sequencer;
         Write* next_ = nullptr;
-        Continuation committed_;       // Set on the last of a group that somebody awaits.
+        Continuation committed_;  // Set on the last of a group that somebody awaits.
         Status status_;
     };
 
@@ -68,7 +67,7 @@ public:
 
     uint64_t commit_point() const { return commit_point_; }
     uint64_t numbered() const { return next_sequence_ - 1; }
-    uint64_t queued_bytes() const { return queued_bytes_; }   // Not yet in a log.
+    uint64_t queued_bytes() const { return queued_bytes_; }  // Not yet in a log.
     uint64_t batches() const { return batches_; }
     bool idle() const { return queue_first_ == nullptr && in_flight_.empty(); }
 
@@ -76,7 +75,8 @@ public:
     uint64_t last_logged_stable_point() const { return logged_stable_point_; }
     // Space was freed in the logs, or the pace has changed: goes on with what is queued.
     void resume();
-    // Each batch waits this long after the last one; 0 as a rule. The volume's brake when logs fill.
+    // Each batch waits this long after the last one; 0 as a rule. The volume's brake when logs
+    // fill.
     void set_delay(uint64_t delay_ns) { delay_ns_ = delay_ns; }
     // True while the next batch waits for room in a log.
     bool wants_room() const { return wants_room_; }
@@ -113,7 +113,7 @@ private:
     Write* queue_first_ = nullptr;
     Write** queue_tail_ = &queue_first_;
     uint64_t queued_bytes_ = 0;
-    std::deque<std::unique_ptr<Flight>> in_flight_;     // In order.
+    std::deque<std::unique_ptr<Flight>> in_flight_;  // In order.
     std::vector<std::unique_ptr<Flight>> spare_flights_;
     std::vector<blockdev::BatchWrite> gathered_;
     uint64_t next_sequence_;

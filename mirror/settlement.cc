@@ -19,14 +19,14 @@ namespace {
 // How far the walk has come in one member's log.
 struct Walker {
     Member* member = nullptr;
-    bool joined = false;           // The walk has reached this member's tail.
-    uint64_t head = 0;             // Where its writer's head stood then.
+    bool joined = false;  // The walk has reached this member's tail.
+    uint64_t head = 0;    // Where its writer's head stood then.
 };
 
 // One batch of the chain, and which members have it.
 struct Step {
     BatchRef batch;
-    std::vector<bool> present;     // Per walker; true also before it joined: it is home there.
+    std::vector<bool> present;  // Per walker; true also before it joined: it is home there.
 };
 
 class Settlement {
@@ -56,8 +56,8 @@ private:
 
 Task<Outcome<Settled>> Settlement::run() {
     // The walk begins at the oldest tail: whoever has the oldest content has the longest log.
-    const auto oldest = std::min_element(
-        walkers_.begin(), walkers_.end(), [](const Walker& a, const Walker& b) {
+    const auto oldest =
+        std::min_element(walkers_.begin(), walkers_.end(), [](const Walker& a, const Walker& b) {
             return a.member->superblock().tail.sequence < b.member->superblock().tail.sequence;
         });
     link_.sequence = oldest->member->superblock().tail.sequence;
@@ -84,12 +84,13 @@ std::optional<Problem> Settlement::join_those_at(uint64_t sequence) {
     for (Walker& walker : walkers_) {
         const LogTail& tail = walker.member->superblock().tail;
         if (walker.joined || tail.sequence > sequence) continue;
-        // Batches are whole on every member: a tail inside one, or after another batch, is not ours.
+        // Batches are whole on every member: a tail inside one, or after another batch, is not
+        // ours.
         if (tail.sequence != sequence || tail.previous_hash != link_.previous_hash) {
-            return Problem{Errc::stale,
-                           walker.member->path() + ": its history does not join that of the "
-                                                   "other members at write " +
-                               std::to_string(tail.sequence) + " (split brain)"};
+            return Problem{Errc::stale, walker.member->path() +
+                                            ": its history does not join that of the "
+                                            "other members at write " +
+                                            std::to_string(tail.sequence) + " (split brain)"};
         }
         walker.joined = true;
         walker.head = tail.ring_offset;
@@ -111,8 +112,7 @@ Task<Outcome<bool>> Settlement::find_next() {
         step.present[i] = found.value().batch != nullptr;
         if (!step.present[i]) continue;
         if (step.batch && step.batch->hash() != found.value().batch->hash()) {
-            co_return Problem{Errc::stale, walker.member->path() +
-                                               ": holds another write " +
+            co_return Problem{Errc::stale, walker.member->path() + ": holds another write " +
                                                std::to_string(link_.sequence) +
                                                " than the other members (split brain)"};
         }
@@ -136,16 +136,15 @@ Task<Outcome<bool>> Settlement::check_end() {
     uint64_t stable = 0;
     for (const Walker& walker : walkers_) {
         if (!walker.joined) {
-            co_return Problem{
-                Errc::stale,
-                walker.member->path() + ": begins at write " +
-                    std::to_string(walker.member->superblock().tail.sequence) +
-                    ", which the other members' logs do not reach (they end at " +
-                    std::to_string(settled_.last_sequence) + "): one of them is stale"};
+            co_return Problem{Errc::stale,
+                              walker.member->path() + ": begins at write " +
+                                  std::to_string(walker.member->superblock().tail.sequence) +
+                                  ", which the other members' logs do not reach (they end at " +
+                                  std::to_string(settled_.last_sequence) +
+                                  "): one of them is stale"};
         }
         if (walker.member->closed_cleanly()) continue;
-        const Result<uint64_t> point =
-            co_await walker.member->highest_stable_point(link_.epoch_id);
+        const Result<uint64_t> point = co_await walker.member->highest_stable_point(link_.epoch_id);
         if (!point.ok()) {
             co_return device_problem(*walker.member, "reading the log", point.error());
         }
@@ -200,9 +199,10 @@ Task<Outcome<bool>> Settlement::bring_home() {
             if (status.ok()) continue;
             if (status.error().code == Errc::no_space) {
                 co_return Problem{Errc::no_space,
-                                  member.path() + ": its file system is full, so the log cannot "
-                                                  "be brought home; nothing is lost: make space "
-                                                  "and start again"};
+                                  member.path() +
+                                      ": its file system is full, so the log cannot "
+                                      "be brought home; nothing is lost: make space "
+                                      "and start again"};
             }
             co_return device_problem(member, "bringing the log home", status.error());
         }

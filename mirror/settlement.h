@@ -18,8 +18,8 @@
 namespace gemel::mirror {
 
 struct Settled {
-    uint64_t last_sequence = 0;      // The end of the history that is kept.
-    uint64_t chain_hash = 0;         // What the next batch would chain from.
+    uint64_t last_sequence = 0;  // The end of the history that is kept.
+    uint64_t chain_hash = 0;     // What the next batch would chain from.
     uint64_t batches_kept = 0;
     uint64_t batches_completed = 0;  // Written to members that lacked them.
 };

@@ -59,8 +59,8 @@ void SpaceGuard::refresh() {
 
 bool SpaceGuard::admits(uint64_t bytes) {
     // What others take between two looks is covered by looking more often when it gets tight.
-    const bool due = bytes_since_refresh_ >= kRefreshBytes ||
-                     env_.now_ns() - refreshed_ns_ >= kRefreshAge_ns;
+    const bool due =
+        bytes_since_refresh_ >= kRefreshBytes || env_.now_ns() - refreshed_ns_ >= kRefreshAge_ns;
     if (due) refresh();
     bytes_since_refresh_ += bytes;
     return free_bytes_ >= needed(bytes) && !pacer_.short_of_space();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // SpaceGuard: assures before a write is acknowledged that there is space to bring it home. While
-// the members' file systems have plenty it costs a comparison; when one runs short, writes to blocks
-// that have no space yet first wait for the logs to be emptied, then get ENOSPC if that was not
-// enough. Overwrites of blocks that have their space always pass.
+// the members' file systems have plenty it costs a comparison; when one runs short, writes to
+// blocks that have no space yet first wait for the logs to be emptied, then get ENOSPC if that was
+// not enough. Overwrites of blocks that have their space always pass.
 #pragma once
 
 #include <vector>
@@ -52,11 +52,11 @@ private:
     std::vector<blockdev::Member*> members_;
     Sequencer& sequencer_;
     Pacer& pacer_;
-    uint64_t free_bytes_ = UINT64_MAX;       // The least of all members, as last seen.
+    uint64_t free_bytes_ = UINT64_MAX;  // The least of all members, as last seen.
     uint64_t bytes_since_refresh_ = UINT64_MAX;
     uint64_t refreshed_ns_ = 0;
     uint64_t promised_bytes_ = 0;
-    uint64_t promised_sequence_ = 0;         // All of it is home once every tail is beyond.
+    uint64_t promised_sequence_ = 0;  // All of it is home once every tail is beyond.
     size_t promises_open_ = 0;
 };
 

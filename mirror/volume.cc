@@ -64,8 +64,8 @@ Volume::~Volume() { CHECK(closed_); }
 
 void Volume::stop(Problem problem) {
     if (stopped_) return;
-    env_.log(LogLevel::error, name_ + ": stopped: " + problem.text +
-                                  "; every request now gets an I/O error");
+    env_.log(LogLevel::error,
+             name_ + ": stopped: " + problem.text + "; every request now gets an I/O error");
     stopped_ = std::move(problem);
     sequencer_.stop(Error{Errc::io, 0, "the volume has stopped"});
     pacer_.stop();
@@ -85,15 +85,16 @@ Status Volume::check_writable(uint64_t offset, uint64_t length) const {
     return check_range(offset, length);
 }
 
-// --- Reading ----------------------------------------------------------------------------------------------
+// --- Reading
+// ----------------------------------------------------------------------------------------------
 
 Task<Status> Volume::read(uint64_t offset, std::span<std::byte> data) {
     const Status range = check_range(offset, data.size());
     if (!range.ok() || data.empty()) co_return range;
     ++counters_.reads;
     counters_.bytes_read += data.size();
-    RangeLock::Hold hold(locks_, offset / kBlockSize,
-                         divide_up(offset + data.size(), kBlockSize), RangeLock::Mode::shared);
+    RangeLock::Hold hold(locks_, offset / kBlockSize, divide_up(offset + data.size(), kBlockSize),
+                         RangeLock::Mode::shared);
     co_await hold;
     if (is_aligned(offset, data) && is_io_aligned(data.data())) {
         co_return co_await read_blocks(offset / kBlockSize, data.size() / kBlockSize, data.data());
@@ -155,7 +156,8 @@ Task<Status> Volume::read_edge(uint64_t block, std::byte* out) {
     co_return co_await read_blocks(block, 1, out);
 }
 
-// --- Writing ----------------------------------------------------------------------------------------------
+// --- Writing
+// ----------------------------------------------------------------------------------------------
 
 Task<Status> Volume::commit(std::span<Sequencer::Write> writes, bool fua) {
     const Status committed = co_await sequencer_.commit(writes);
@@ -166,8 +168,7 @@ Task<Status> Volume::commit(std::span<Sequencer::Write> writes, bool fua) {
     co_return co_await flusher_.flush_to(sequence);
 }
 
-Task<Status> Volume::write(uint64_t offset, std::span<const std::byte> data,
-                           WriteOptions options) {
+Task<Status> Volume::write(uint64_t offset, std::span<const std::byte> data, WriteOptions options) {
     const Status range = check_writable(offset, data.size());
     if (!range.ok() || data.empty()) co_return range;
     ++counters_.writes;
@@ -236,8 +237,8 @@ Task<Status> Volume::clear_blocks(uint64_t first_block, uint64_t end_block, Entr
                                   bool fua) {
     std::vector<Sequencer::Write> writes;
     for (uint64_t block = first_block; block < end_block;) {
-        const auto count = static_cast<uint32_t>(
-            std::min<uint64_t>(end_block - block, kMaximumClearBlocks));
+        const auto count =
+            static_cast<uint32_t>(std::min<uint64_t>(end_block - block, kMaximumClearBlocks));
         writes.emplace_back().what = {kind, block, count, nullptr};
         block += count;
     }
@@ -303,8 +304,7 @@ Task<Status> Volume::write_zeroes(uint64_t offset, uint64_t length, ZeroOptions 
     co_return co_await commit(writes, options.fua);
 }
 
-Task<Result<std::vector<Extent>>> Volume::extents(uint64_t offset, uint64_t length,
-                                                  size_t limit) {
+Task<Result<std::vector<Extent>>> Volume::extents(uint64_t offset, uint64_t length, size_t limit) {
     const Status range = check_range(offset, length);
     if (!range.ok()) co_return range.error();
     std::vector<Extent> found;
@@ -325,7 +325,8 @@ Task<Result<std::vector<Extent>>> Volume::extents(uint64_t offset, uint64_t leng
     co_return found;
 }
 
-// --- The rest ---------------------------------------------------------------------------------------------
+// --- The rest
+// ---------------------------------------------------------------------------------------------
 
 Task<Status> Volume::drain(uint64_t deadline_ns) { co_return co_await pacer_.drain(deadline_ns); }
 

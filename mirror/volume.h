@@ -65,8 +65,7 @@ private:
     Status check_range(uint64_t offset, uint64_t length) const;
     Status check_writable(uint64_t offset, uint64_t length) const;
     Task<Status> read_blocks(uint64_t first_block, uint64_t count, std::byte* out);
-    Task<Status> read_from_any(size_t chosen, uint64_t first_block, uint64_t count,
-                               std::byte* out);
+    Task<Status> read_from_any(size_t chosen, uint64_t first_block, uint64_t count, std::byte* out);
     Task<Status> read_unaligned(uint64_t offset, std::span<std::byte> data);
     Task<Status> read_edge(uint64_t block, std::byte* out);
     Task<Status> commit(std::span<Sequencer::Write> writes, bool fua);
@@ -81,7 +80,7 @@ private:
     std::unique_ptr<blockdev::BufferPool> pool_;
     std::vector<std::unique_ptr<blockdev::Member>> members_;
     std::vector<blockdev::Member*> member_pointers_;
-    std::vector<uint32_t> reads_in_flight_;       // Per member.
+    std::vector<uint32_t> reads_in_flight_;  // Per member.
     blockdev::ConfigurationRecord configuration_;
     ecc::BlockHasher hasher_;
     Geometry geometry_;

@@ -13,14 +13,14 @@
 namespace gemel::mirror {
 
 struct MemberDescription {
-    std::string path;          // Absolute.
+    std::string path;  // Absolute.
     Uuid uuid;
 };
 
 struct VolumeDescription {
-    std::string name;          // 1 to 63 of [A-Za-z0-9._-], not starting with '.' or '-'.
+    std::string name;  // 1 to 63 of [A-Za-z0-9._-], not starting with '.' or '-'.
     Uuid uuid;
-    uint64_t size = 0;         // Bytes; for people to read, the superblocks decide.
+    uint64_t size = 0;  // Bytes; for people to read, the superblocks decide.
     std::vector<MemberDescription> members;
     std::string witness_path;  // Absolute.
 };

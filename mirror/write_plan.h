@@ -15,8 +15,8 @@ inline constexpr uint64_t kMaximumClearBlocks = (1ull << 30) / blockdev::kBlockS
 struct WritePlan {
     // The first block, if only its end is covered (or, for a range inside one block, its middle).
     uint64_t head_block = 0;
-    uint64_t head_offset = 0;      // Within it.
-    uint64_t head_bytes = 0;       // 0: there is none.
+    uint64_t head_offset = 0;  // Within it.
+    uint64_t head_bytes = 0;   // 0: there is none.
     // Whole blocks.
     uint64_t middle_first = 0;
     uint64_t middle_blocks = 0;

@@ -79,12 +79,12 @@ private:
     Phase phase_ = Phase::handshake;
     bool cut_ = false;
     bool finishing_ = false;
-    bool expects_large_ = false;        // The last write was too large for a chunk.
+    bool expects_large_ = false;  // The last write was too large for a chunk.
     NbdTerms terms_;
     NbdAccount account_;
-    std::unique_ptr<NbdInput> input_;   // From the end of the handshake on.
+    std::unique_ptr<NbdInput> input_;  // From the end of the handshake on.
     NbdReplyQueue replies_;
-    size_t in_flight_ = 0;              // Requests whose replies have not left yet.
+    size_t in_flight_ = 0;           // Requests whose replies have not left yet.
     uint64_t payload_since_ns_ = 0;  // When the last part of a large payload came; 0: none is due.
     Event changed_;
     Scope requests_;

@@ -12,8 +12,8 @@
 
 namespace gemel::net::nbd {
 
-inline constexpr uint64_t kGreetingMagic = 0x4e42444d41474943;      // "NBDMAGIC"
-inline constexpr uint64_t kOptionMagic = 0x49484156454f5054;        // "IHAVEOPT"
+inline constexpr uint64_t kGreetingMagic = 0x4e42444d41474943;  // "NBDMAGIC"
+inline constexpr uint64_t kOptionMagic = 0x49484156454f5054;    // "IHAVEOPT"
 inline constexpr uint64_t kOptionReplyMagic = 0x0003e889045565a9;
 inline constexpr uint32_t kRequestMagic = 0x25609513;
 inline constexpr uint32_t kSimpleReplyMagic = 0x67446698;
@@ -168,7 +168,7 @@ struct ChunkHeader {
     be16 flags;
     be16 type;
     be64 cookie;
-    be32 length;   // Of what follows.
+    be32 length;  // Of what follows.
 };
 static_assert(sizeof(ChunkHeader) == 20 && alignof(ChunkHeader) == 1);
 

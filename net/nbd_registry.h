@@ -25,9 +25,9 @@ namespace gemel::net {
 class NbdConnection;
 
 struct NbdCounters {
-    uint64_t connections = 0;  // Now.
+    uint64_t connections = 0;        // Now.
     uint64_t connections_total = 0;  // Since the start.
-    uint64_t refused = 0;  // For lack of room.
+    uint64_t refused = 0;            // For lack of room.
     uint64_t requests = 0;
     uint64_t failed = 0;  // Requests answered with an error.
 };

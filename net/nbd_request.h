@@ -15,10 +15,10 @@ namespace gemel::net {
 // What a request may be as far as the handshake and the export go.
 struct NbdTerms {
     uint64_t size = 0;
-    uint32_t maximum_transfer = 0;   // Of a read or a write.
+    uint32_t maximum_transfer = 0;  // Of a read or a write.
     bool read_only = false;
     bool structured_replies = false;
-    bool block_status = false;       // The client chose base:allocation.
+    bool block_status = false;  // The client chose base:allocation.
 };
 
 struct NbdRequest {
@@ -29,7 +29,7 @@ struct NbdRequest {
     uint32_t length = 0;
     // What to answer without asking the device; none: the request is in order.
     nbd::ErrorCode error = nbd::ErrorCode::none;
-    const char* reason = "";         // A literal, for the error's text.
+    const char* reason = "";  // A literal, for the error's text.
 
     bool has_payload() const { return command == nbd::Command::write; }
 };

@@ -24,7 +24,7 @@ enum class Region : uint8_t {
     checksums,
     superblock_b,
     home,
-    file,  // Not on a member: the witness.
+    file,     // Not on a member: the witness.
     unknown,  // Before the member has a format.
 };
 inline constexpr uint64_t kRegions = 9;
@@ -44,8 +44,8 @@ struct CrashPlan {
     // A sync counts for the part that was changed last before it on the same drive.
     IoKind io = IoKind::write;
     Region region = Region::log;
-    uint64_t countdown = 1;  // The n-th of them.
-    Phase from = Phase::open;  // Counted from the beginning of this phase on.
+    uint64_t countdown = 1;         // The n-th of them.
+    Phase from = Phase::open;       // Counted from the beginning of this phase on.
     std::optional<uint64_t> at_ns;  // Instead of all that.
 };
 CrashKind draw_crash_kind(Random& random);

@@ -34,21 +34,21 @@ struct DriveOptions {
 struct DriveLatency {
     uint64_t base_ns = 20'000;
     uint64_t spread_ns = 80'000;
-    uint64_t page_ns = 500;           // Per page moved.
-    uint64_t sync_ns = 200'000;       // On top, for a sync.
-    uint32_t slow_rate = 2'000;       // Parts per million of requests that take slow_ns more.
+    uint64_t page_ns = 500;      // Per page moved.
+    uint64_t sync_ns = 200'000;  // On top, for a sync.
+    uint32_t slow_rate = 2'000;  // Parts per million of requests that take slow_ns more.
     uint64_t slow_ns = 20'000'000;
-    uint32_t two_step_rate = 300'000; // Requests that reach the platter in two steps.
+    uint32_t two_step_rate = 300'000;  // Requests that reach the platter in two steps.
 };
 
 // What goes wrong; nothing unless asked for. Rates in parts per million of requests of the kind.
 struct DriveFaults {
     uint32_t read_error_rate = 0;
-    uint32_t write_error_rate = 0;    // Of the data nothing, all, or some has landed.
+    uint32_t write_error_rate = 0;  // Of the data nothing, all, or some has landed.
     uint32_t sync_error_rate = 0;
-    uint32_t lost_write_rate = 0;     // Acknowledged, never stored.
-    bool hung = false;                // Nothing completes before it is false again.
-    bool dead = false;                // Everything fails.
+    uint32_t lost_write_rate = 0;  // Acknowledged, never stored.
+    bool hung = false;             // Nothing completes before it is false again.
+    bool dead = false;             // Everything fails.
     std::set<uint64_t> unreadable_pages;
 };
 
@@ -104,7 +104,7 @@ private:
     DriveOptions options_;
     Platter platter_;
     Random random_;
-    std::map<uint64_t, Flight*> flights_;  // By order of submission.
+    std::map<uint64_t, Flight*> flights_;   // By order of submission.
     std::map<uint64_t, uint64_t> writing_;  // First page to end page, none overlap.
     std::vector<Flight*> hanging_;
     uint64_t next_flight_ = 0;

@@ -26,9 +26,9 @@ namespace gemel::sim {
 
 // What a crash may have undone.
 enum class Loss : uint8_t {
-    nothing,  // An orderly stop.
+    nothing,     // An orderly stop.
     unanswered,  // Processes died: calls that were not answered.
-    unflushed,  // Power was lost on every member: also what no flush covered.
+    unflushed,   // Power was lost on every member: also what no flush covered.
 };
 
 class Oracle {
@@ -44,7 +44,7 @@ public:
         uint64_t answered = UINT64_MAX;
         bool durable = false;
         bool failed = false;  // Refused, and may have been done in part nevertheless.
-        bool seen = false;  // Found in the content after a crash.
+        bool seen = false;    // Found in the content after a crash.
         bool missed = false;  // Found missing there, at least in part.
     };
 

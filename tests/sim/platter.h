@@ -38,8 +38,8 @@ struct Change {
     uint64_t first_page = 0;
     uint64_t page_count = 0;
     std::vector<PageRef> pages;  // Of a write only.
-    uint64_t order = 0;  // Of completion on this platter.
-    uint64_t landed_begin = 0;  // The sectors that have reached the disk.
+    uint64_t order = 0;          // Of completion on this platter.
+    uint64_t landed_begin = 0;   // The sectors that have reached the disk.
     uint64_t landed_end = 0;
     bool lasting = true;  // False: a failed sync dropped it; no later one makes it durable.
 
@@ -50,7 +50,7 @@ struct Change {
 enum class LossStyle : uint8_t {
     lose_all,
     keep_all,
-    keep_some,  // Each on its own.
+    keep_some,    // Each on its own.
     keep_oldest,  // Up to one of them, in order of completion.
     keep_newest,  // The other way round: what a reordering cache may do.
     lose_one,

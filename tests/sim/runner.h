@@ -15,9 +15,9 @@ struct RunnerOptions {
     uint64_t from = 1;
     uint64_t count = 1;
     uint64_t jobs = 1;
-    uint64_t failures_max = 10;        // Then no new seeds are started.
-    unsigned seconds_max = 300;        // Per seed, of real time; more is a failure.
-    bool twice = false;                // Each seed again, and its trace must be the same.
+    uint64_t failures_max = 10;  // Then no new seeds are started.
+    unsigned seconds_max = 300;  // Per seed, of real time; more is a failure.
+    bool twice = false;          // Each seed again, and its trace must be the same.
 };
 
 using SeedFunction = std::function<SeedReport(uint64_t seed)>;

@@ -10,9 +10,9 @@
 namespace gemel::sim {
 
 struct SeedReport {
-    std::string failure;                          // Empty: all went as promised.
+    std::string failure;  // Empty: all went as promised.
     uint64_t trace_hash = 0;
-    std::map<std::string, uint64_t> counts;       // Named for people: the summary adds them up.
+    std::map<std::string, uint64_t> counts;  // Named for people: the summary adds them up.
 
     void fail(std::string text) {
         if (failure.empty()) failure = std::move(text);

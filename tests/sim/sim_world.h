@@ -34,7 +34,7 @@ struct WorldOptions {
 
 enum class MomentKind : uint8_t {
     submitting,  // Before the request exists for the drive.
-    submitted,  // It is in flight.
+    submitted,   // It is in flight.
     completing,  // It has landed; its owner does not know yet.
     replacing_file,
     replaced_file,
@@ -110,7 +110,7 @@ private:
     std::map<std::string, Drive*> drives_by_path_;
     std::map<std::string, std::vector<std::byte>> files_;
     std::vector<std::unique_ptr<SimEnv>> processes_;  // All there ever were.
-    std::map<uint32_t, uint64_t> boots_;  // Per host, how often it has booted.
+    std::map<uint32_t, uint64_t> boots_;              // Per host, how often it has booted.
     std::function<void(const Moment&)> watcher_;
     std::string violation_;
     uint64_t happened_ = 0;

@@ -77,8 +77,7 @@ Task<void> VolumeScenario::Process::scan(Oracle& oracle, std::vector<Extent>& ex
 }
 
 VolumeScenario::VolumeScenario(uint64_t seed, bool printing)
-    : seed_(seed),
-      world_({.seed = seed, .printing = printing, .tick_ns = seed % 3 == 0 ? 50'000u : 1u}),
+    : world_({.seed = seed, .printing = printing, .tick_ns = seed % 3 == 0 ? 50'000u : 1u}),
       random_(world_.random().fork()) {}
 
 // After a crash the product's objects are garbage that must not be touched; see leaks.cc.

@@ -53,7 +53,6 @@ private:
     std::string member_path(size_t index) const;
     std::vector<Drive*> drives();
 
-    uint64_t seed_;
     SimWorld world_;
     Random random_;
     SeedReport report_;
@@ -67,8 +66,8 @@ private:
     Drive* damaged_ = nullptr;           // The one member whose home may be damaged.
     std::set<uint64_t> damaged_blocks_;
     Process* process_ = nullptr;
-    Loss loss_ = Loss::nothing;        // Since the content was last checked.
-    std::set<uint64_t> lost_power_;    // Members, since then.
+    Loss loss_ = Loss::nothing;      // Since the content was last checked.
+    std::set<uint64_t> lost_power_;  // Members, since then.
 };
 
 }  // namespace gemel::sim

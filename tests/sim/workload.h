@@ -25,15 +25,15 @@ struct WorkloadOptions {
     uint32_t trim_weight = 1;
     uint32_t zero_weight = 1;
     uint32_t flush_weight = 1;
-    uint32_t fua_rate = 50'000;        // Parts per million of what changes.
+    uint32_t fua_rate = 50'000;  // Parts per million of what changes.
     uint32_t unaligned_rate = 200'000;
-    uint64_t length_max = 64 << 10;    // Of reads and writes.
+    uint64_t length_max = 64 << 10;  // Of reads and writes.
     uint64_t clear_length_max = 1 << 20;
-    uint32_t hot_rate = 500'000;       // Of calls that go to the hot range.
+    uint32_t hot_rate = 500'000;  // Of calls that go to the hot range.
     uint64_t hot_begin = 0;
     uint64_t hot_length = 64 << 10;
     uint64_t pause_ns_max = 100'000;
-    bool space_is_short = false;       // Changing calls may be refused with no_space.
+    bool space_is_short = false;  // Changing calls may be refused with no_space.
 };
 WorkloadOptions draw_workload(Random& random, uint64_t size);
 

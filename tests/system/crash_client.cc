@@ -23,7 +23,7 @@ int translate(int error) { return error == ENOTCONN ? Client::kUnanswered : erro
 int on_completion(void* data, int* error) {
     auto* pending = static_cast<Pending*>(data);
     pending->ended->push_back({pending->tag, translate(*error)});
-    return 1;   // libnbd may forget the command.
+    return 1;  // libnbd may forget the command.
 }
 
 void on_free(void* data) { delete static_cast<Pending*>(data); }

@@ -63,7 +63,7 @@ uint64_t Load::pick_sectors(uint64_t length_max) {
 
 Load::Place Load::pick_place(uint64_t length_max) {
     const uint64_t zone = record_.byte_zone();
-    if (zone > 0 && pick(random_, 1, 100) <= 10) {   // Any byte, any length.
+    if (zone > 0 && pick(random_, 1, 100) <= 10) {  // Any byte, any length.
         const uint64_t length = pick(random_, 1, std::min({zone, length_max, kAtomicMax}));
         return {pick(random_, 0, zone - length), length};
     }

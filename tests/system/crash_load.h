@@ -16,7 +16,7 @@ namespace gemel::crash {
 using Clock = std::chrono::steady_clock;
 using Random = std::mt19937_64;
 
-uint64_t pick(Random& random, uint64_t first, uint64_t last);   // Both included.
+uint64_t pick(Random& random, uint64_t first, uint64_t last);  // Both included.
 
 struct LoadOptions {
     uint64_t seed = 0;
@@ -27,7 +27,7 @@ struct LoadCounts {
     uint64_t writes = 0;
     uint64_t write_bytes = 0;
     uint64_t reads = 0;
-    uint64_t others = 0;     // Flushes, trims, write-zeroes.
+    uint64_t others = 0;  // Flushes, trims, write-zeroes.
 };
 
 class Load {

@@ -11,7 +11,7 @@
 namespace gemel::crash {
 namespace {
 
-constexpr size_t kNotSeen = SIZE_MAX;   // The edge comes from time, not from an observation.
+constexpr size_t kNotSeen = SIZE_MAX;  // The edge comes from time, not from an observation.
 
 struct Edge {
     size_t target;

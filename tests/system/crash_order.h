@@ -14,7 +14,7 @@ namespace gemel::crash {
 // and `submitted` lies before `acknowledged`; only old ones may share theirs.
 struct Event {
     uint64_t submitted = 0;
-    uint64_t acknowledged = UINT64_MAX;    // Never: nothing is known to come after it.
+    uint64_t acknowledged = UINT64_MAX;  // Never: nothing is known to come after it.
 };
 
 // Seen on the disk at `offset`: `earlier` was done before `later`.

@@ -15,8 +15,8 @@
 namespace gemel::crash {
 namespace {
 
-constexpr Version kMark = 1u << 31;              // latest_ holds an index into several_.
-constexpr uint64_t kWhole = UINT64_MAX;          // The node of a write that is done as a whole.
+constexpr Version kMark = 1u << 31;      // latest_ holds an index into several_.
+constexpr uint64_t kWhole = UINT64_MAX;  // The node of a write that is done as a whole.
 constexpr Operation kPast{Kind::write, 0, 0, 0, 1};
 
 std::string name(Version version) {
@@ -76,7 +76,7 @@ bool Record::is_zero(Version version) const {
 }
 
 Version Record::submit(Kind kind, uint64_t offset, uint64_t length) {
-    if (kind == Kind::trim) {   // A trim leaves blocks that it covers only in part alone.
+    if (kind == Kind::trim) {  // A trim leaves blocks that it covers only in part alone.
         const uint64_t end = (offset + length) / kBlock * kBlock;
         offset = (offset + kBlock - 1) / kBlock * kBlock;
         length = end > offset ? end - offset : 0;
@@ -96,7 +96,7 @@ void Record::acknowledge(Version version) {
     for (uint64_t grain = grain_at(done.offset); offset_of(grain) < end; ++grain) {
         const std::span<const Version> before = candidates(grain);
         if (before.size() == 1 && operation(before[0]).acknowledged < done.submitted) {
-            latest_[grain] = version;   // By far the most frequent case.
+            latest_[grain] = version;  // By far the most frequent case.
             continue;
         }
         std::vector<Version> left;
@@ -160,7 +160,7 @@ std::string Record::check(uint64_t offset, std::span<const uint8_t> content) {
     checked_ += content.size();
     for (uint64_t grain = grain_at(offset); grain <= last;) {
         const uint64_t start = offset_of(grain);
-        uint64_t next = grain + 1;   // A run of grains with the same single candidate.
+        uint64_t next = grain + 1;  // A run of grains with the same single candidate.
         if ((latest_[grain] & kMark) == 0) {
             while (next <= last && latest_[next] == latest_[grain]) ++next;
         }
@@ -171,7 +171,7 @@ std::string Record::check(uint64_t offset, std::span<const uint8_t> content) {
             if (matches(version, start, run)) seen.matches.push_back(version);
         }
         if (seen.matches.empty()) {
-            for (; grain + 1 < next; ++grain) {   // Name the first bad one of the run.
+            for (; grain + 1 < next; ++grain) {  // Name the first bad one of the run.
                 const auto one =
                     content.subspan(offset_of(grain) - offset, end_of(grain) - offset_of(grain));
                 if (!matches(possible[0], offset_of(grain), one)) break;
@@ -209,7 +209,7 @@ std::string Record::settle() {
 // (acknowledged, or seen elsewhere) were done before it.
 std::string Record::judge(const std::vector<Observation>& seen, bool whole_writes,
                           uint64_t as_of) const {
-    using Key = std::pair<Version, uint64_t>;   // The version, and its block where blocks count.
+    using Key = std::pair<Version, uint64_t>;  // The version, and its block where blocks count.
     const auto key_of = [&](Version version, uint64_t offset) {
         const Operation& from = operation(version);
         const bool whole = whole_writes && from.length <= kAtomicMax && from.kind != Kind::trim;
@@ -262,7 +262,7 @@ Record::Read Record::begin_read(uint64_t offset, uint64_t length) const {
 
 std::string Record::finish_read(const Read& read, std::span<const uint8_t> content) const {
     const Version end = first_version_ + static_cast<Version>(operations_.size());
-    std::vector<Observation> block;   // What was seen of one block.
+    std::vector<Observation> block;  // What was seen of one block.
     const uint64_t first = grain_at(read.offset);
     for (size_t i = 0; i < read.candidates.size(); ++i) {
         const uint64_t offset = offset_of(first + i);

@@ -31,7 +31,7 @@ struct Operation {
     Kind kind = Kind::write;
     uint64_t offset = 0;
     uint64_t length = 0;
-    uint64_t submitted = 0;            // On the record's own clock, which ticks with each event.
+    uint64_t submitted = 0;  // On the record's own clock, which ticks with each event.
     uint64_t acknowledged = kNever;
 };
 
@@ -74,7 +74,7 @@ public:
         uint64_t offset = 0;
         uint64_t length = 0;
         uint64_t begun = 0;
-        Version first_beside = 0;  // The oldest write in flight at the start.
+        Version first_beside = 0;                      // The oldest write in flight at the start.
         std::vector<std::vector<Version>> candidates;  // One set for each grain.
     };
     Read begin_read(uint64_t offset, uint64_t length) const;
@@ -103,7 +103,7 @@ private:
     uint64_t size_;
     uint64_t byte_zone_;
     uint64_t seed_;
-    uint64_t clock_ = 2;  // 0 and 1 are the past, before the last settle().
+    uint64_t clock_ = 2;         // 0 and 1 are the past, before the last settle().
     Version first_version_ = 1;  // Of operations_[0].
     std::vector<Operation> operations_;
     std::set<Version> in_flight_;

@@ -101,9 +101,7 @@ private:
             std::thread stopping([this] {
                 try {
                     server_.stop();
-                } catch (const std::exception& error) {
-                    stop_failure_ = error.what();
-                }
+                } catch (const std::exception& error) { stop_failure_ = error.what(); }
             });
             try {
                 load_.drain(Clock::now() + kDrainDeadline);

@@ -153,9 +153,7 @@ Outcome<VolumeDescription> parse_volume_file(std::string_view text, const std::s
         return read_root(toml::parse(text, path), folder_of(path));
     } catch (const toml::parse_error& error) {
         return malformed(path, error.source().begin.line, error.description());
-    } catch (const Complaint& complaint) {
-        return malformed(path, complaint.line, complaint.text);
-    }
+    } catch (const Complaint& complaint) { return malformed(path, complaint.line, complaint.text); }
 }
 
 }  // namespace gemel::tools

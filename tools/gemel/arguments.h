@@ -47,14 +47,14 @@ struct CreateArguments {
 
 struct ServeArguments {
     std::string volume;
-    std::vector<std::string> nbd_addresses;   // Empty: the socket beside the volume file.
+    std::vector<std::string> nbd_addresses;  // Empty: the socket beside the volume file.
     std::optional<uint64_t> cache_bytes;
     bool read_only = false;
     std::string folder = ".";
 };
 
 struct AttachArguments {
-    std::string target;                       // A volume, or an NBD URI.
+    std::string target;  // A volume, or an NBD URI.
     std::string front_end = "auto";
     uint64_t timeout_ns = 60 * kSecond;
     std::string folder = ".";
@@ -65,7 +65,7 @@ struct DetachArguments {
 };
 
 struct StatusArguments {
-    std::optional<std::string> volume;        // Nothing: every volume in the folder.
+    std::optional<std::string> volume;  // Nothing: every volume in the folder.
     std::string folder = ".";
     bool json = false;
 };

@@ -23,7 +23,7 @@ struct ControlServer::Client {
 
     std::unique_ptr<Stream> stream;
     Event finished_event;
-    uint64_t deadline_ns;       // Of the exchange that is going on.
+    uint64_t deadline_ns;  // Of the exchange that is going on.
     bool finished = false;
     std::array<char, kControlRequestSizeMax> buffer{};
     size_t buffered = 0;

@@ -83,7 +83,7 @@ void check_parent(const std::string& path) {
 // Where a file would be made. weakly_canonical stops at a link that leads to nothing; open does
 // not.
 std::filesystem::path canonical_of_missing(std::filesystem::path path) {
-    constexpr int kLinksMax = 40;   // As the kernel has it.
+    constexpr int kLinksMax = 40;  // As the kernel has it.
     for (int links = 0; links < kLinksMax && std::filesystem::is_symlink(path); ++links) {
         path = path.parent_path() / std::filesystem::read_symlink(path);
     }

@@ -17,7 +17,7 @@ using blockdev::Superblock;
 using blockdev::SuperblockReading;
 
 struct Look {
-    std::unique_ptr<Superblock> superblock;   // Null: `problem` says why.
+    std::unique_ptr<Superblock> superblock;  // Null: `problem` says why.
     Problem problem;
 };
 

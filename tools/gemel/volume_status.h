@@ -25,10 +25,10 @@ struct ServerFacts {
 };
 
 struct VolumeStatus {
-    std::string file;                    // The volume file; empty if unknown.
-    std::optional<ServerFacts> server;   // Nothing: not served.
-    mirror::VolumeReport report;         // State "not-served" if there is no server.
-    std::string problem;  // Why less is known than should be; empty if all is well.
+    std::string file;                   // The volume file; empty if unknown.
+    std::optional<ServerFacts> server;  // Nothing: not served.
+    mirror::VolumeReport report;        // State "not-served" if there is no server.
+    std::string problem;                // Why less is known than should be; empty if all is well.
 };
 
 // One line, an object as described in docs/json.md. Never fails: what is not UTF-8 is replaced.

@@ -67,7 +67,7 @@ TEST(DiskFormat, BatchGoldenBytes) {
     EXPECT_EQ(hex(batch->bytes().subspan(8, 80)),
               "47424154"  // GBAT
               "0100"
-              "0300"  // version, entries
+              "0300"                              // version, entries
               "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"  // volume
               "e0e1e2e3e4e5e6e7e8e9eaebecedeeef"  // epoch id
               "0807060504030201"
@@ -170,8 +170,8 @@ TEST_F(FormattedMember, SuperblockGoldenBytes) {
     EXPECT_EQ(hex(all.subspan(8, 128)),
               "47454d454c303100"
               "01000000"
-              "01000000"  // GEMEL01, versions
-              "0200000000000000"  // generation
+              "01000000"                          // GEMEL01, versions
+              "0200000000000000"                  // generation
               "202122232425262728292a2b2c2d2e2f"  // member
               "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"  // volume
               "766f6c0000000000"
@@ -241,12 +241,12 @@ TEST_F(FormattedMember, OwnerRecordGoldenBytes) {
     const std::span<const std::byte> all(bytes);
     EXPECT_EQ(hex(all.subspan(8, 64)),
               "474f574e"
-              "01000000"  // GOWN, version
+              "01000000"                          // GOWN, version
               "202122232425262728292a2b2c2d2e2f"  // member
               "0000000000000000"
               "00ca9a3b00000000"  // closed; start time
               "0100000000000000"
-              "0000000000000000"  // boot id
+              "0000000000000000"    // boot id
               "0040520000000000");  // superblock B
     EXPECT_TRUE(all_zero(all.subspan(72)));
     EXPECT_EQ(ecc::hash64(all), 0x6cb093c5c4181ef5);

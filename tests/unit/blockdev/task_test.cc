@@ -33,9 +33,7 @@ Task<void> store(Task<int> task, int& out) { out = co_await std::move(task); }
 
 TEST(Task, IsLazy) {
     int out = 0;
-    {
-        const Task<void> never_started = store(immediate(1), out);
-    }
+    { const Task<void> never_started = store(immediate(1), out); }
     EXPECT_EQ(out, 0);
 }
 

@@ -29,14 +29,14 @@ TEST(Uuid, AcceptsUpperCase) {
 TEST(Uuid, RefusesEverythingElse) {
     for (const char* text : {
              "",
-             "00112233-4455-6677-8899-aabbccddeef",     // One digit short.
-             "00112233-4455-6677-8899-aabbccddeeff0",   // One too many.
-             "00112233445566778899aabbccddeeff",        // No dashes.
-             "0011223-34455-6677-8899-aabbccddeeff",    // A dash at the wrong place.
-             "00112233-4455-6677-8899-aabbccddeefg",    // Not a digit.
-             "00112233-4455-6677-8899-aabbccddeef ",    // Trailing blank.
-             "{0112233-4455-6677-8899-aabbccddeef}",    // Another form.
-             "00112233-4455-6677-8899-aabbccdd-eff",    // One dash too many.
+             "00112233-4455-6677-8899-aabbccddeef",    // One digit short.
+             "00112233-4455-6677-8899-aabbccddeeff0",  // One too many.
+             "00112233445566778899aabbccddeeff",       // No dashes.
+             "0011223-34455-6677-8899-aabbccddeeff",   // A dash at the wrong place.
+             "00112233-4455-6677-8899-aabbccddeefg",   // Not a digit.
+             "00112233-4455-6677-8899-aabbccddeef ",   // Trailing blank.
+             "{0112233-4455-6677-8899-aabbccddeef}",   // Another form.
+             "00112233-4455-6677-8899-aabbccdd-eff",   // One dash too many.
          }) {
         EXPECT_EQ(Uuid::parse(text), std::nullopt) << text;
     }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "blockdev/env.h"
 #include "blockdev/event.h"
 #include "blockdev/member.h"
 

@@ -34,12 +34,12 @@ ErrorCode verdict(Command command, uint64_t offset, uint32_t length, uint16_t fl
 }
 
 TEST(NbdRequest, DecodesTheBytesOfTheSpecification) {
-    const uint8_t golden[28] = {0x25, 0x60, 0x95, 0x13,              // magic
-                                0x00, 0x01,                          // flags: FUA
-                                0x00, 0x01,                          // type: write
-                                1,    2,    3,    4,    5, 6, 7,    8,     // cookie
+    const uint8_t golden[28] = {0x25, 0x60, 0x95, 0x13,                 // magic
+                                0x00, 0x01,                             // flags: FUA
+                                0x00, 0x01,                             // type: write
+                                1,    2,    3,    4,    5, 6, 7,    8,  // cookie
                                 0,    0,    0,    0,    0, 1, 0x10, 0,  // offset
-                                0,    0,    0x20, 0};                // length
+                                0,    0,    0x20, 0};                   // length
     const auto bytes = std::as_bytes(std::span<const uint8_t, 28>(golden));
     const auto request = decode_request(bytes, full_terms());
     ASSERT_TRUE(request.ok());

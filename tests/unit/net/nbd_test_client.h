@@ -18,14 +18,14 @@ using Bytes = std::vector<std::byte>;
 Bytes pattern(size_t size, uint64_t seed);
 
 struct TestReply {
-    bool ended = false;          // The connection ended instead.
+    bool ended = false;  // The connection ended instead.
     uint64_t cookie = 0;
     uint32_t error = 0;
-    uint16_t chunk = 0;          // Type of the structured reply.
+    uint16_t chunk = 0;  // Type of the structured reply.
     bool structured = false;
-    uint64_t offset = 0;         // Of data, or of an error.
-    Bytes data;                  // Of a read; or the entries of a block status.
-    std::string text;            // Of an error.
+    uint64_t offset = 0;  // Of data, or of an error.
+    Bytes data;           // Of a read; or the entries of a block status.
+    std::string text;     // Of an error.
 };
 
 class NbdTestClient {

@@ -49,8 +49,7 @@ public:
     }
     // Runs all that will still happen, for as long as something does.
     void settle() {
-        while (world.step()) {
-        }
+        while (world.step()) {}
     }
     std::byte platter_byte(uint64_t offset) {
         std::byte value{};

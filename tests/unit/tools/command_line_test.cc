@@ -18,9 +18,7 @@ Arguments parse(std::vector<const char*> words) {
 std::string complaint(std::vector<const char*> words) {
     try {
         parse(std::move(words));
-    } catch (const UsageError& error) {
-        return error.what();
-    }
+    } catch (const UsageError& error) { return error.what(); }
     return "";
 }
 

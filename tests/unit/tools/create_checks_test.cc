@@ -28,9 +28,7 @@ std::string complaint(Change change) {
     change(arguments);
     try {
         check_create_arguments(arguments);
-    } catch (const UsageError& error) {
-        return error.what();
-    }
+    } catch (const UsageError& error) { return error.what(); }
     return "";
 }
 

@@ -150,9 +150,7 @@ TEST(VolumeFile, SurvivesAnyDamage) {
             if (text.empty()) text = "x";
         }
         const Outcome<VolumeDescription> volume = parse_volume_file(text, kPath);
-        if (!volume.ok()) {
-            EXPECT_THAT(volume.error().text, HasSubstr(kPath));
-        }
+        if (!volume.ok()) { EXPECT_THAT(volume.error().text, HasSubstr(kPath)); }
     }
     EXPECT_FALSE(parse_volume_file(std::string(50'000, '['), kPath).ok());
     EXPECT_FALSE(parse_volume_file("a = " + std::string(50'000, '['), kPath).ok());
