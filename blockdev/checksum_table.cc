@@ -54,7 +54,6 @@ void ChecksumTable::load_roots(std::span<const IndexEntry> roots) {
 }
 
 // --- The index
-// ------------------------------------------------------------------------------------
 
 IndexPage& ChecksumTable::index_page(unsigned level, uint64_t number) {
     std::byte* bytes = levels_[level].pages[number].get();
@@ -186,7 +185,6 @@ void ChecksumTable::commit_roots() {
 }
 
 // --- Checksum pages
-// -------------------------------------------------------------------------------
 
 const ChecksumPage* ChecksumTable::cached(uint64_t page) {
     const auto found = cached_.find(page);

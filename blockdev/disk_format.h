@@ -33,7 +33,7 @@ inline constexpr uint32_t kWitnessMagic = 0x54495747;              // "GWIT"
 inline constexpr size_t kMaximumMembers = 16;
 inline constexpr size_t kEpochHistory = 64;
 
-// --- Configuration ---------------------------------------------------------------------------
+// --- Configuration
 
 // One reign of one primary.
 struct EpochRecord {
@@ -76,7 +76,7 @@ struct WitnessRecord {
 };
 static_assert(sizeof(WitnessRecord) == 472);
 
-// --- Checksum pages and their index ------------------------------------------------------------
+// --- Checksum pages and their index
 
 // Names one version of a page: a checksum page, or an index page one level below.
 struct IndexEntry {
@@ -111,7 +111,7 @@ struct ChecksumPage {
 };
 static_assert(sizeof(ChecksumPage) == kBlockSize);
 
-// --- Superblock --------------------------------------------------------------------------------
+// --- Superblock
 
 inline constexpr uint64_t kSuperblockSize = 16384;
 inline constexpr size_t kRootEntries = 512;
@@ -187,7 +187,7 @@ struct OwnerRecord {
 };
 static_assert(sizeof(OwnerRecord) == kBlockSize);
 
-// --- Log -----------------------------------------------------------------------------------------
+// --- Log
 
 enum class EntryKind : uint16_t {
     none = 0,          // Carries the header's points only.

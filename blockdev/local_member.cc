@@ -56,7 +56,6 @@ LocalMember::LocalMember(Env& env, std::unique_ptr<Disk> disk,
 }
 
 // --- Log
-// --------------------------------------------------------------------------------------------
 
 void LocalMember::append(AppendRequest& request) {
     log_.append(request);
@@ -109,7 +108,6 @@ Task<Status> LocalMember::close() {
 }
 
 // --- Checkpoint
-// ---------------------------------------------------------------------------------------
 
 Task<Status> LocalMember::checkpoint(uint64_t sequence, uint64_t bytes_wanted) {
     CHECK(!checkpointing_);
@@ -148,7 +146,6 @@ Task<Status> LocalMember::checkpoint(uint64_t sequence, uint64_t bytes_wanted) {
 }
 
 // --- Reading
-// --------------------------------------------------------------------------------------------
 
 bool LocalMember::read_from_memory(uint64_t block, std::byte* out) const {
     const std::optional<BlockVersion> version = overlay_.find(block);

@@ -86,7 +86,6 @@ Status Volume::check_writable(uint64_t offset, uint64_t length) const {
 }
 
 // --- Reading
-// ----------------------------------------------------------------------------------------------
 
 Task<Status> Volume::read(uint64_t offset, std::span<std::byte> data) {
     const Status range = check_range(offset, data.size());
@@ -157,7 +156,6 @@ Task<Status> Volume::read_edge(uint64_t block, std::byte* out) {
 }
 
 // --- Writing
-// ----------------------------------------------------------------------------------------------
 
 Task<Status> Volume::commit(std::span<Sequencer::Write> writes, bool fua) {
     const Status committed = co_await sequencer_.commit(writes);
@@ -326,7 +324,6 @@ Task<Result<std::vector<Extent>>> Volume::extents(uint64_t offset, uint64_t leng
 }
 
 // --- The rest
-// ---------------------------------------------------------------------------------------------
 
 Task<Status> Volume::drain(uint64_t deadline_ns) { co_return co_await pacer_.drain(deadline_ns); }
 

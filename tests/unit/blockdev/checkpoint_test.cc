@@ -295,7 +295,6 @@ TEST_F(CheckpointTest, AnEmptySliceWritesNothing) {
 }
 
 // --- Full file systems
-// ------------------------------------------------------------------------------
 
 class CheckpointOnFullDisk : public CheckpointTest {
 protected:

@@ -257,7 +257,6 @@ TEST_F(ChecksumTableTest, OnlyChangedIndexPagesAreWritten) {
 }
 
 // --- Damage
-// -----------------------------------------------------------------------------------------
 
 TEST_F(ChecksumTableTest, ALostWriteOfAChecksumPageIsNoticed) {
     checkpoint(10, 1);
@@ -379,7 +378,6 @@ TEST_F(ChecksumTableTest, AFailedWriteLeavesTheTableAsItWas) {
 }
 
 // --- Cache
-// ------------------------------------------------------------------------------------------
 
 TEST_F(ChecksumTableTest, ATinyCacheStaysSmallAndRight) {
     for (uint64_t page = 0; page < 400; ++page) write(page, page + 1);

@@ -61,7 +61,6 @@ protected:
 };
 
 // --- Opening
-// ----------------------------------------------------------------------------------------
 
 TEST_F(LocalMemberTest, OpensWhatWasFormatted) {
     open();
@@ -147,7 +146,6 @@ TEST_F(LocalMemberTest, SaysWhetherItWasClosedInOrder) {
 }
 
 // --- Log and home
-// -----------------------------------------------------------------------------------
 
 TEST_F(LocalMemberTest, ReadsTheNewestVersionFromLogAndHome) {
     open();
@@ -356,7 +354,6 @@ TEST_F(LocalMemberTest, AFailedCheckpointLeavesLogAndOverlayAsTheyWere) {
 }
 
 // --- Epochs
-// -----------------------------------------------------------------------------------------
 
 TEST_F(LocalMemberTest, ANewEpochIsOnBothSuperblocksWithTheOnesBefore) {
     open();
@@ -383,7 +380,6 @@ TEST_F(LocalMemberTest, ANewEpochIsOnBothSuperblocksWithTheOnesBefore) {
 }
 
 // --- Crashes
-// ----------------------------------------------------------------------------------------
 
 struct Crashed {
     uint64_t flushed = 0;

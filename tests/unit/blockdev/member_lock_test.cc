@@ -159,7 +159,6 @@ TEST_F(MemberLockTest, ADriveThatCannotBeReadStillSaysThatItIsInUse) {
 }
 
 // --- On a real kernel
-// -------------------------------------------------------------------------------
 
 TEST(MemberLockOnKernel, ADirectoryIsRefusedByName) {
     auto env = UringEnv::create({});

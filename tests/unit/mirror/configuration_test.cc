@@ -243,7 +243,6 @@ TEST_F(StartTest, ALostWitnessIsToldAndReplacedByAllMembers) {
 }
 
 // --- Configurations
-// ---------------------------------------------------------------------------------
 
 TEST(Configuration, TheFirstOneListsTheMembers) {
     blockdev::StoreWorld world;
@@ -271,7 +270,6 @@ TEST(Configuration, EachEpochHasAnIdOfItsOwn) {
 }
 
 // --- Witness
-// ----------------------------------------------------------------------------------------
 
 class WitnessTest : public ::testing::Test {
 protected:

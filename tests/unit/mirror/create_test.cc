@@ -189,7 +189,6 @@ TEST_F(CreateTest, SizeHardlyCostsSpace) {
 }
 
 // --- Assembling
-// -------------------------------------------------------------------------------------
 
 class AssembleTest : public CreateTest {
 protected:

@@ -203,7 +203,6 @@ TEST(Open, AHoleBelowTheStablePointKeepsTheVolumeClosed) {
 }
 
 // --- Interruptions
-// ----------------------------------------------------------------------------------
 
 // An opening with a log to settle, cut at the given moment, then opened again. True if the first
 // one came to its end before.

@@ -274,7 +274,6 @@ TEST(Settlement, AVoidedTailDoesNotComeBackInAnEpochWithoutWrites) {
 }
 
 // --- What is refused
-// --------------------------------------------------------------------------------
 
 TEST(Settlement, AHoleAtOrBelowTheStablePointIsDamage) {
     Crashed crashed(2);
@@ -411,7 +410,6 @@ TEST(Settlement, AFullFileSystemLosesNothing) {
 }
 
 // --- Every order of events
-// --------------------------------------------------------------------------
 
 // Three members that have checkpointed differently, and lack different batches of the rest.
 size_t make_history(Crashed& crashed, uint64_t seed) {

@@ -90,7 +90,6 @@ TEST_F(SpaceGuardTest, SpaceThatIsNotKnownIsNone) {
 }
 
 // --- On a file system that fills up
-// -------------------------------------------------------------------
 
 class FullVolumeTest : public ::testing::Test {
 protected:

@@ -13,7 +13,6 @@ namespace {
 using blockdev::kBlockSize;
 
 // --- Against a plain array of bytes
-// -------------------------------------------------------------------
 
 class Model {
 public:
@@ -113,7 +112,6 @@ TEST(Volume, BehavesLikeAnArrayOfBytesOverStopsAndKills) {
 }
 
 // --- Many at once
-// -------------------------------------------------------------------------------------
 
 struct Call {
     std::vector<std::byte> data;
@@ -179,7 +177,6 @@ TEST(Volume, OverlappingCallsBehaveAsIfDoneInTheOrderInWhichTheyWereMade) {
 }
 
 // --- The edges of the device
-// --------------------------------------------------------------------------
 
 TEST(Volume, RefusesWhatLiesOutside) {
     VolumeWorld world;
@@ -232,7 +229,6 @@ TEST(Volume, AWriteUpToTheLogLimitIsOneBatch) {
 }
 
 // --- What was acknowledged
-// ----------------------------------------------------------------------------
 
 TEST(Volume, AcknowledgedWritesSurviveAKill) {
     for (uint64_t seed = 1; seed <= 5; ++seed) {
@@ -318,7 +314,6 @@ TEST(Volume, WritingMoreThanTheLogHoldsGoesOn) {
 }
 
 // --- Damage and failure
-// -------------------------------------------------------------------------------
 
 TEST(Volume, ADamagedBlockOnOneMemberIsMaskedByTheOther) {
     for (const size_t damaged : {0, 1}) {
@@ -440,7 +435,6 @@ TEST(Volume, RequestsInFlightWhenAMemberFailsAllGetAnAnswer) {
 }
 
 // --- What it says of itself
-// -----------------------------------------------------------------------------
 
 TEST(Volume, ReportsWhatItDoes) {
     VolumeWorld world;
