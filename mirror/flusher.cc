@@ -6,7 +6,7 @@
 namespace gemel::mirror {
 
 Flusher::Flusher(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequencer,
-                 std::function<void(Problem)> on_failure)
+                 FailureSink on_failure)
     : env_(env),
       members_(std::move(members)),
       sequencer_(sequencer),
@@ -43,8 +43,7 @@ Task<void> Flusher::flush_member(size_t index) {
     const Status status = co_await members_[index]->flush();
     if (status.ok()) co_return;
     failed_ = true;
-    on_failure_({status.error().code,
-                 members_[index]->path() + ": flush failed: " + status.error().text()});
+    on_failure_({index, "flush", status.error()});
 }
 
 }  // namespace gemel::mirror

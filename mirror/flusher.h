@@ -4,11 +4,11 @@
 // every member before a flush was submitted there and that flush succeeded on all of them.
 #pragma once
 
-#include <functional>
 #include <vector>
 
 #include "blockdev/env.h"
 #include "blockdev/member.h"
+#include "mirror/member_failure.h"
 #include "mirror/sequencer.h"
 
 namespace gemel::mirror {
@@ -16,7 +16,7 @@ namespace gemel::mirror {
 class Flusher {
 public:
     Flusher(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequencer,
-            std::function<void(Problem)> on_failure);
+            FailureSink on_failure);
 
     // Waits until `sequence`, which must be committed, is stable. Callers share flushes: whoever
     // comes while one is under way waits for the next. A flush that failed is never repeated.
@@ -30,7 +30,7 @@ private:
     Env& env_;
     std::vector<blockdev::Member*> members_;
     Sequencer& sequencer_;
-    std::function<void(Problem)> on_failure_;
+    FailureSink on_failure_;
     uint64_t stable_point_;
     bool running_ = false;
     bool failed_ = false;

@@ -32,7 +32,7 @@ Pace pace_for(uint64_t used, uint64_t total, bool idle, bool wanted) {
 }
 
 Pacer::Pacer(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequencer,
-             Flusher& flusher, std::function<void(Problem)> on_failure)
+             Flusher& flusher, FailureSink on_failure)
     : env_(env),
       members_(std::move(members)),
       sequencer_(sequencer),
@@ -134,9 +134,10 @@ Task<bool> Pacer::checkpoint_once(uint64_t slice_bytes) {
     co_await scope.join();
     if (no_space_ != short_of_space_) {
         env_.log(LogLevel::warning,
-                 no_space_ ? "a member's file system is full: new writes get ENOSPC, what is in "
-                             "the log stays there until space is back"
-                           : "a member's file system has space again");
+                 no_space_ ? full_member_ +
+                                 ": its file system is full: new writes get ENOSPC, what is in "
+                                 "the log stays there until space is back"
+                           : full_member_ + ": its file system has space again");
     }
     short_of_space_ = no_space_;
     ++checkpoints_;
@@ -149,11 +150,11 @@ Task<void> Pacer::checkpoint_member(size_t index, uint64_t sequence, uint64_t by
     if (status.ok()) co_return;
     if (status.error().code == Errc::no_space) {
         no_space_ = true;
+        full_member_ = member.path() + ": " + status.error().text();
         co_return;
     }
     failed_ = true;
-    on_failure_(
-        {status.error().code, member.path() + ": checkpoint failed: " + status.error().text()});
+    on_failure_({index, "checkpoint", status.error()});
 }
 
 Task<Status> Pacer::drain(uint64_t deadline_ns) {

@@ -5,12 +5,13 @@
 // log is then stable on all of them, and no crash can leave another one without it.
 #pragma once
 
-#include <functional>
+#include <string>
 #include <vector>
 
 #include "blockdev/env.h"
 #include "blockdev/member.h"
 #include "mirror/flusher.h"
+#include "mirror/member_failure.h"
 #include "mirror/sequencer.h"
 
 namespace gemel::mirror {
@@ -26,7 +27,7 @@ Pace pace_for(uint64_t log_bytes_used, uint64_t log_bytes_total, bool idle, bool
 class Pacer {
 public:
     Pacer(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequencer, Flusher& flusher,
-          std::function<void(Problem)> on_failure);
+          FailureSink on_failure);
 
     // The background work, until stop(). Runs in the volume's scope.
     Task<void> run();
@@ -59,7 +60,7 @@ private:
     std::vector<blockdev::Member*> members_;
     Sequencer& sequencer_;
     Flusher& flusher_;
-    std::function<void(Problem)> on_failure_;
+    FailureSink on_failure_;
     uint64_t log_bytes_total_;
     Event wake_;
     Event done_;
@@ -69,6 +70,7 @@ private:
     size_t drains_wanted_ = 0;
     bool failed_ = false;
     bool no_space_ = false;
+    std::string full_member_;  // The last one, and what it said.
     bool short_of_space_ = false;
     bool stopping_ = false;
     bool asleep_ = false;  // Until somebody wakes it: nothing is in the logs.

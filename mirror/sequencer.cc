@@ -22,7 +22,6 @@ struct Sequencer::Flight {
     bool failed = false;
     struct Append {
         Flight* flight = nullptr;
-        Member* member = nullptr;
         blockdev::AppendRequest request;
     };
     std::vector<Append> appends;
@@ -30,7 +29,7 @@ struct Sequencer::Flight {
 
 Sequencer::Sequencer(Env& env, std::vector<Member*> members, const ecc::BlockHasher& hasher,
                      blockdev::BufferPool& pool, Options options,
-                     std::function<void(Problem)> on_failure)
+                     FailureSink on_failure)
     : env_(env),
       members_(std::move(members)),
       hasher_(hasher),
@@ -180,17 +179,15 @@ std::unique_ptr<Sequencer::Flight> Sequencer::take_flight() {
     for (size_t i = 0; i < members_.size(); ++i) {
         Flight::Append& append = flight->appends[i];
         append.flight = flight.get();
-        append.member = members_[i];
         append.request.done.context = &append;
         append.request.done.run = [](void* context) {
             auto& answered = *static_cast<Flight::Append*>(context);
             Flight& owner_flight = *answered.flight;
             if (!answered.request.status.ok()) {
                 owner_flight.failed = true;
-                const Error& error = answered.request.status.error();
+                const auto member = static_cast<size_t>(&answered - owner_flight.appends.data());
                 owner_flight.owner->on_failure_(
-                    {error.code,
-                     answered.member->path() + ": cannot append to the log: " + error.text()});
+                    {member, "appending to the log", answered.request.status.error()});
             }
             owner_flight.owner->logged(owner_flight);
         };

@@ -11,7 +11,6 @@
 #pragma once
 
 #include <deque>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -19,6 +18,7 @@
 
 #include "blockdev/env.h"
 #include "blockdev/member.h"
+#include "mirror/member_failure.h"
 
 namespace gemel::mirror {
 
@@ -30,9 +30,8 @@ public:
         uint64_t next_sequence = 0;
         uint64_t chain_hash = 0;  // What the first batch chains from.
     };
-    // `on_failure` is told once, with the member's path in the problem.
     Sequencer(Env& env, std::vector<blockdev::Member*> members, const ecc::BlockHasher& hasher,
-              blockdev::BufferPool& pool, Options options, std::function<void(Problem)> on_failure);
+              blockdev::BufferPool& pool, Options options, FailureSink on_failure);
     ~Sequencer();
 
     // One write in line, in its owner's frame. Whole blocks; at most kMaximumPayloadBlocks payload.
@@ -108,7 +107,7 @@ private:
     const ecc::BlockHasher& hasher_;
     blockdev::BufferPool& pool_;
     Options options_;
-    std::function<void(Problem)> on_failure_;
+    FailureSink on_failure_;
 
     Write* queue_first_ = nullptr;
     Write** queue_tail_ = &queue_first_;

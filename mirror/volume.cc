@@ -39,6 +39,7 @@ Volume::Volume(Env& env, VolumeParts parts)
       members_(std::move(parts.members)),
       member_pointers_(pointers_to(members_)),
       reads_in_flight_(members_.size()),
+      failed_(members_.size()),
       configuration_(parts.configuration),
       hasher_(members_.front()->superblock().secret),
       log_limit_(members_.front()->layout().log_limit),
@@ -48,11 +49,11 @@ Volume::Volume(Env& env, VolumeParts parts)
                   .epoch_id = configuration_.epoch.id,
                   .next_sequence = configuration_.epoch.first_sequence,
                   .chain_hash = parts.chain_hash},
-                 [this](Problem problem) { stop(std::move(problem)); }),
+                 [this](const MemberFailure& failure) { stop(failure); }),
       flusher_(env, member_pointers_, sequencer_,
-               [this](Problem problem) { stop(std::move(problem)); }),
+               [this](const MemberFailure& failure) { stop(failure); }),
       pacer_(env, member_pointers_, sequencer_, flusher_,
-             [this](Problem problem) { stop(std::move(problem)); }),
+             [this](const MemberFailure& failure) { stop(failure); }),
       space_(env, member_pointers_, sequencer_, pacer_),
       scope_(env) {
     geometry_.size = members_.front()->layout().volume_size;
@@ -62,11 +63,14 @@ Volume::Volume(Env& env, VolumeParts parts)
 
 Volume::~Volume() { CHECK(closed_); }
 
-void Volume::stop(Problem problem) {
+void Volume::stop(const MemberFailure& failure) {
+    failed_[failure.member] = true;
     if (stopped_) return;
+    stopped_because_ =
+        members_[failure.member]->path() + ": " + failure.what + ": " + failure.error.text();
+    stopped_ = true;
     env_.log(LogLevel::error,
-             name_ + ": stopped: " + problem.text + "; every request now gets an I/O error");
-    stopped_ = std::move(problem);
+             name_ + ": stopped: " + stopped_because_ + "; every request now gets an I/O error");
     sequencer_.stop(Error{Errc::io, 0, "the volume has stopped"});
     pacer_.stop();
 }
@@ -352,7 +356,7 @@ VolumeReport Volume::report() const {
     report.uuid = members_.empty() ? Uuid{} : members_.front()->superblock().volume;
     report.size = geometry_.size;
     report.state = stopped_ ? "stopped" : "serving";
-    if (stopped_) report.stopped_because = stopped_->text;
+    report.stopped_because = stopped_because_;
     report.epoch = configuration_.epoch.number;
     report.commit_sequence = sequencer_.commit_point();
     report.stable_sequence = flusher_.stable_point();
@@ -365,14 +369,13 @@ VolumeReport Volume::report() const {
     report.batches = sequencer_.batches();
     report.checkpoints = pacer_.checkpoints();
     report.short_of_space = pacer_.short_of_space();
-    for (const auto& member : members_) {
+    for (size_t i = 0; i < members_.size(); ++i) {
+        const auto& member = members_[i];
         MemberReport& out = report.members.emplace_back();
         const blockdev::MemberCounters& counters = member->counters();
         out.uuid = member->superblock().member;
         out.path = member->path();
-        // A volume stops because of one member, whose path its problem begins with.
-        const bool failed = stopped_ && stopped_->text.starts_with(member->path() + ":");
-        out.state = failed ? "failed" : "in-sync";
+        out.state = failed_[i] ? "failed" : "in-sync";
         out.direct = member->traits().direct || member->traits().is_block_device;
         out.logged_sequence = member->logged_sequence();
         out.stable_sequence = flusher_.stable_point();

@@ -73,7 +73,7 @@ private:
     Task<Status> write_simple(uint64_t offset, std::span<const std::byte> data, bool fua);
     Task<Status> clear_blocks(uint64_t first_block, uint64_t end_block, blockdev::EntryKind kind,
                               bool fua);
-    void stop(Problem problem);
+    void stop(const MemberFailure& failure);
 
     Env& env_;
     std::string name_;
@@ -81,6 +81,7 @@ private:
     std::vector<std::unique_ptr<blockdev::Member>> members_;
     std::vector<blockdev::Member*> member_pointers_;
     std::vector<uint32_t> reads_in_flight_;  // Per member.
+    std::vector<bool> failed_;               // Per member.
     blockdev::ConfigurationRecord configuration_;
     ecc::BlockHasher hasher_;
     Geometry geometry_;
@@ -93,7 +94,8 @@ private:
     Scope scope_;
     Counters counters_;
     size_t next_reader_ = 0;
-    std::optional<Problem> stopped_;
+    bool stopped_ = false;
+    std::string stopped_because_;
     bool closed_ = false;
 };
 

@@ -20,7 +20,7 @@ class FlusherTest : public SequencerWorld {
 protected:
     FlusherTest() {
         flusher_.emplace(*world_.env, members(), *sequencer_,
-                         [this](Problem problem) { fail(std::move(problem)); });
+                         [this](const MemberFailure& failure) { fail(failure); });
     }
     // One more write, committed.
     void commit_one() {
@@ -136,8 +136,8 @@ TEST_F(FlusherTest, AFailedFlushFailsTheMemberAndIsNeverTriedAgain) {
         ASSERT_TRUE(waiting->status.has_value());
         EXPECT_FALSE(waiting->status->ok());
     }
-    ASSERT_EQ(problems_.size(), 1u);
-    EXPECT_NE(problems_[0].find("/b: flush failed"), std::string::npos);
+    ASSERT_EQ(failures_.size(), 1u);
+    EXPECT_EQ(failures_[0].member, 1u);
     EXPECT_EQ(flusher_->stable_point(), 0u);
     // Not even once the device says that all is well: what it dropped will never be there.
     b_.flush_status = Status::success();

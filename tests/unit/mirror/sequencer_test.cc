@@ -191,8 +191,8 @@ TEST_F(SequencerTest, AFailedAppendFailsTheWriteAndStopsForGood) {
     a_.answer_append(0);
     b_.answer_append(0, Error{Errc::io, 5, "write"});
     turn();
-    ASSERT_EQ(problems_.size(), 1u);
-    EXPECT_NE(problems_[0].find("/b: cannot append"), std::string::npos);
+    ASSERT_EQ(failures_.size(), 1u);
+    EXPECT_EQ(failures_[0].member, 1u);
     a_.answer_append(1);
     b_.answer_append(1);
     turn();
@@ -333,7 +333,7 @@ TEST_F(SequencerTest, NumbersGoOnWhereTheEpochBegins) {
     Sequencer::Options options;
     options.next_sequence = 1000;
     options.chain_hash = 5;
-    Sequencer later(*world_.env, members(), hasher_, pool_, options, [](Problem) {});
+    Sequencer later(*world_.env, members(), hasher_, pool_, options, [](const MemberFailure&) {});
     EXPECT_EQ(later.commit_point(), 999u);
     Queued queued;
     queued.add(EntryKind::write, 0, 1);

@@ -41,11 +41,11 @@ protected:
         options.next_sequence = next_sequence;
         options.chain_hash = 99;
         sequencer_.emplace(*world_.env, members(), hasher_, pool_, options,
-                           [this](Problem problem) { fail(std::move(problem)); });
+                           [this](const MemberFailure& failure) { fail(failure); });
     }
     // As the volume does.
-    void fail(Problem problem) {
-        problems_.push_back(problem.text);
+    void fail(const MemberFailure& failure) {
+        failures_.push_back(failure);
         sequencer_->stop(Error{Errc::io, 0, "stopped"});
     }
     std::vector<blockdev::Member*> members() { return {&a_, &b_}; }
@@ -88,7 +88,7 @@ protected:
     FakeMember b_{*world_.env, "/b"};
     std::optional<Sequencer> sequencer_;
     std::vector<std::unique_ptr<Queued>> queued_;
-    std::vector<std::string> problems_;
+    std::vector<MemberFailure> failures_;
     size_t answered_ = 0;
 };
 

@@ -16,7 +16,7 @@ using blockdev::kMiB;
 class SpaceGuardTest : public SequencerWorld {
 protected:
     SpaceGuardTest() {
-        const auto ignore = [](Problem) {};
+        const auto ignore = [](const MemberFailure&) {};
         flusher_.emplace(*world_.env, members(), *sequencer_, ignore);
         pacer_.emplace(*world_.env, members(), *sequencer_, *flusher_, ignore);
         guard_.emplace(*world_.env, members(), *sequencer_, *pacer_);
