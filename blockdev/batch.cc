@@ -119,9 +119,7 @@ const char* batch_header_fault(std::span<const std::byte> block, const Uuid& vol
     if (header.volume != volume) return "volume";
     if (header.reserved != 0) return "reserved bytes";
     if (header.entries == 0 || !batch_fits(header.entries, header.payload_blocks)) return "sizes";
-    if (header.first_sequence == 0 || !checked_add(header.first_sequence, header.entries)) {
-        return "sequence";
-    }
+    if (header.first_sequence == 0 || header.first_sequence > kMaximumSequence) return "sequence";
     uint64_t payload_blocks = 0;
     for (const LogEntry& entry : entries_of(block.data())) {
         if (const char* fault = entry_fault(entry, volume_blocks); fault != nullptr) return fault;

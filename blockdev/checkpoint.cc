@@ -16,13 +16,14 @@ struct Checkpoint::HomeWrite {
 };
 
 Checkpoint::Checkpoint(Env& env, Disk& disk, const Layout& layout, ChecksumTable& table,
-                       const ecc::BlockHasher& hasher, const Overlay& slice)
+                       const ecc::BlockHasher& hasher, const Overlay& slice, size_t window)
     : env_(env),
       disk_(disk),
       layout_(layout),
       table_(table),
       hasher_(hasher),
       slice_(slice),
+      window_(window),
       progress_(env) {}
 
 Task<Status> Checkpoint::run() {
@@ -57,7 +58,7 @@ Task<Status> Checkpoint::clear_home() {
 }
 
 Task<Status> Checkpoint::write_home() {
-    std::vector<HomeWrite> writes(std::min(kWindow, blocks_.size()));
+    std::vector<HomeWrite> writes(std::min(window_, blocks_.size()));
     idle_writes_.clear();
     for (HomeWrite& write : writes) {
         write.owner = this;
@@ -65,8 +66,9 @@ Task<Status> Checkpoint::write_home() {
     }
     outcome_ = Status::success();
     for (size_t next = 0; next < blocks_.size() && outcome_.ok();) {
+        // Half the window at a time: requests submitted together cost one notice to the device.
         if (idle_writes_.empty()) {
-            co_await progress_.wait();
+            while (in_flight_ > writes.size() / 2) co_await progress_.wait();
             continue;
         }
         HomeWrite& write = *idle_writes_.back();
@@ -129,7 +131,7 @@ Task<Status> Checkpoint::write_pages() {
     outcome_ = Status::success();
     Scope scope(env_);
     for (const PageWork& work : plan_pages()) {
-        while (scope.running() >= kWindow) co_await progress_.wait();
+        while (scope.running() >= window_) co_await progress_.wait();
         if (!outcome_.ok()) break;
         scope.start(write_page(work));
     }

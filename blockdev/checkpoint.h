@@ -19,15 +19,15 @@ namespace gemel::blockdev {
 
 class Checkpoint {
 public:
-    // `slice` holds every write of the part of the log to be moved; its batches stay in memory.
+    // At most `window` (not 0) requests are in flight. `slice` holds every write of the part of the
+    // log to be moved; its batches stay in memory.
     Checkpoint(Env& env, Disk& disk, const Layout& layout, ChecksumTable& table,
-               const ecc::BlockHasher& hasher, const Overlay& slice);
+               const ecc::BlockHasher& hasher, const Overlay& slice, size_t window);
 
     // Steps 1 to 4. After a failure it may be repeated, with this slice or a longer one.
     Task<Status> run();
 
 private:
-    static constexpr size_t kWindow = 32;  // Requests in flight.
     static constexpr size_t kMaximumSegments = 64;
     static constexpr uint64_t kMaximumWrite = kMiB;
 
@@ -53,6 +53,7 @@ private:
     ChecksumTable& table_;
     const ecc::BlockHasher& hasher_;
     const Overlay& slice_;
+    const size_t window_;  // Requests in flight.
     std::vector<Overlay::Block> blocks_;
     std::vector<HomeWrite*> idle_writes_;
     size_t in_flight_ = 0;

@@ -93,7 +93,9 @@ Task<Status> ChecksumTable::load_index(unsigned level, uint64_t number) {
             co_return Error{Errc::corrupt, 0, "page index"};
         }
     }
-    levels_[level].pages[number] = std::move(buffer);
+    BufferPool::Buffer kept = index_pool_.take(sizeof(IndexPage));
+    std::memcpy(kept.get(), buffer.get(), sizeof(IndexPage));
+    levels_[level].pages[number] = std::move(kept);
     co_return Status::success();
 }
 
@@ -327,7 +329,7 @@ Task<Status> ChecksumTable::mark_zero(uint64_t page, uint64_t sequence) {
 uint64_t ChecksumTable::memory_bytes() const {
     uint64_t pages = cached_.size();
     for (const IndexLevel& level : levels_) {
-        for (const AlignedBytes& page : level.pages) pages += page ? 1 : 0;
+        for (const BufferPool::Buffer& page : level.pages) pages += page ? 1 : 0;
     }
     return pages * kBlockSize;
 }

@@ -15,6 +15,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "blockdev/buffer_pool.h"
 #include "blockdev/disk.h"
 #include "blockdev/env.h"
 #include "blockdev/layout.h"
@@ -65,9 +66,9 @@ private:
         ChecksumPage values;
     };
     struct IndexLevel {
-        std::vector<AlignedBytes> pages;     // Null: not loaded.
-        std::unordered_set<uint64_t> moved;  // To the other slot since the last commit.
-        std::vector<uint64_t> dirty;         // Changed in memory, not yet written.
+        std::vector<BufferPool::Buffer> pages;  // Null: not loaded.
+        std::unordered_set<uint64_t> moved;     // To the other slot since the last commit.
+        std::vector<uint64_t> dirty;            // Changed in memory, not yet written.
         std::unordered_set<uint64_t> dirty_set;
     };
 
@@ -90,6 +91,7 @@ private:
     const Layout& layout_;
     Uuid member_;
     size_t cache_limit_;  // In pages.
+    BufferPool index_pool_{SIZE_MAX};
     std::vector<IndexEntry> roots_;
     IndexLevel levels_[3];          // Indexed by level; 0 is unused.
     std::list<CachedPage> recent_;  // Most recently used first.

@@ -46,6 +46,7 @@ struct DiskTraits {
     bool is_block_device = false;
     bool direct = false;  // False: the file system refuses O_DIRECT, the page cache is used.
     bool read_only = false;
+    uint64_t file_system = 0;  // Files that have this in common share their space.
 };
 
 // Offsets, lengths and memory are multiples of kIoAlignment. Transfers are whole: a short read or

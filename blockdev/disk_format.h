@@ -111,6 +111,9 @@ struct ChecksumPage {
 };
 static_assert(sizeof(ChecksumPage) == kBlockSize);
 
+// Sequence numbers fit into an entry's word, with room for all that are yet to come.
+inline constexpr uint64_t kMaximumSequence = 1ull << 60;
+
 // --- Superblock
 
 inline constexpr uint64_t kSuperblockSize = 16384;

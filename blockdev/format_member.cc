@@ -55,7 +55,19 @@ Task<Outcome<NewMember>> open_new_member(Env& env, std::string path, bool force)
     const Result<bool> blank = member.disk->is_blank();
     if (!blank.ok()) co_return Problem{blank.error().code, path + ": " + blank.error().text()};
     if (!blank.value() && !force) co_return not_blank(path);
+    member.was_blank = blank.value();
+    member.size_before = member.existed ? member.disk->size() : 0;
     co_return member;
+}
+
+Status abandon_member(Env& env, NewMember& member) {
+    Status status;
+    if (member.existed && member.was_blank && !member.disk->traits().is_block_device) {
+        status = member.disk->resize(0);
+        if (status.ok()) status = member.disk->resize(member.size_before);
+    }
+    member.disk.reset();
+    return member.existed ? status : env.remove_file(member.path);
 }
 
 uint64_t largest_volume(uint64_t device_size, uint64_t maximum_size, uint64_t log_size) {

@@ -15,8 +15,11 @@ namespace gemel::blockdev {
 
 struct NewMember {
     std::string path;
-    bool force = false;    // Overwrite what is there.
-    bool existed = false;  // Set by open_new_member().
+    bool force = false;  // Overwrite what is there.
+    // Set by open_new_member().
+    bool existed = false;
+    bool was_blank = false;
+    uint64_t size_before = 0;
     std::unique_ptr<Disk> disk;
 };
 
@@ -38,6 +41,10 @@ struct MemberIdentity {
     ecc::VolumeSecret secret;
     uint64_t created_s = 0;
 };
+// Takes back what a creation that failed has done: a file that it made is removed, a blank one that
+// was there is as it was. Closes the member. Devices keep what was written to them.
+Status abandon_member(Env& env, NewMember& member);
+
 // Writes owner record and superblocks, and makes all of it durable: the member exists.
 Task<Status> finish_member(Env& env, Disk& disk, const Layout& layout,
                            const MemberIdentity& identity,

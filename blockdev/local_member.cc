@@ -109,7 +109,7 @@ Task<Status> LocalMember::close() {
 
 // --- Checkpoint
 
-Task<Status> LocalMember::checkpoint(uint64_t sequence, uint64_t bytes_wanted) {
+Task<Status> LocalMember::checkpoint(uint64_t sequence, uint64_t bytes_wanted, size_t window) {
     CHECK(!checkpointing_);
     Overlay slice;
     size_t count = 0;
@@ -125,7 +125,7 @@ Task<Status> LocalMember::checkpoint(uint64_t sequence, uint64_t bytes_wanted) {
     }
     if (count == 0) co_return Status::success();
     checkpointing_ = true;
-    Checkpoint checkpoint(env_, *disk_, layout_, table_, hasher_, slice);
+    Checkpoint checkpoint(env_, *disk_, layout_, table_, hasher_, slice, window);
     Status status = co_await checkpoint.run();
     if (status.ok()) {
         Superblock& superblock = superblocks_.editable();

@@ -34,7 +34,7 @@ public:
     uint64_t log_bytes_used() const override { return log_.bytes_used(); }
     Task<Status> flush() override;
 
-    Task<Status> checkpoint(uint64_t sequence, uint64_t bytes_wanted) override;
+    Task<Status> checkpoint(uint64_t sequence, uint64_t bytes_wanted, size_t window) override;
     uint64_t tail_sequence() const override { return superblock().tail.sequence; }
 
     Task<Status> read(uint64_t first_block, uint64_t count, std::byte* out) override;

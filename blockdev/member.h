@@ -65,8 +65,9 @@ public:
     virtual Task<Status> flush() = 0;
 
     // --- Home. Nothing above `sequence` is brought home; space in the log is free afterwards. At
-    // most about `bytes_wanted` are moved per call. Errc::no_space leaves everything as it was.
-    virtual Task<Status> checkpoint(uint64_t sequence, uint64_t bytes_wanted) = 0;
+    // most about `bytes_wanted` are moved per call, with up to `window` home writes in flight.
+    // Errc::no_space leaves everything as it was.
+    virtual Task<Status> checkpoint(uint64_t sequence, uint64_t bytes_wanted, size_t window) = 0;
     // The first sequence number that is not home.
     virtual uint64_t tail_sequence() const = 0;
 

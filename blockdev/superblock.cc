@@ -72,7 +72,7 @@ const char* superblock_fault(const Superblock& superblock, uint64_t offset) {
     }
     const uint64_t log_size = superblock.geometry.log_size;
     if (superblock.tail.ring_offset > log_size || superblock.tail.ring_offset % kBlockSize != 0 ||
-        superblock.tail.sequence == 0) {
+        superblock.tail.sequence == 0 || superblock.tail.sequence > kMaximumSequence) {
         return "log tail";
     }
     if (superblock.epoch_count == 0 || superblock.epoch_count > kEpochHistory) {
@@ -166,7 +166,7 @@ Task<Outcome<SuperblockReading>> read_superblocks(Disk& disk) {
 }
 
 SuperblockStore::SuperblockStore(Disk& disk, std::unique_ptr<Superblock> current)
-    : disk_(disk), current_(std::move(current)) {}
+    : disk_(disk), current_(std::move(current)), next_(std::make_unique<Superblock>(*current_)) {}
 
 // Even generations lie in copy A, odd ones in copy B, so the next one never replaces the newest.
 uint64_t SuperblockStore::offset_of_next() const {
@@ -175,13 +175,16 @@ uint64_t SuperblockStore::offset_of_next() const {
 
 Task<Status> SuperblockStore::write_one() {
     const uint64_t offset = offset_of_next();
-    current_->generation = current_->generation + 1;
-    seal_superblock(*current_, offset);
+    next_->generation = current_->generation + 1;
+    seal_superblock(*next_, offset);
     AlignedBytes buffer = allocate_aligned(kSuperblockSize);
-    std::memcpy(buffer.get(), current_.get(), kSuperblockSize);
+    std::memcpy(buffer.get(), next_.get(), kSuperblockSize);
     const Status written = co_await disk_.write(offset, {buffer.get(), kSuperblockSize});
     if (!written.ok()) co_return written;
-    co_return co_await disk_.sync();
+    const Status flushed = co_await disk_.sync();
+    if (!flushed.ok()) co_return flushed;
+    std::memcpy(static_cast<void*>(current_.get()), buffer.get(), kSuperblockSize);
+    co_return Status::success();
 }
 
 Task<Status> SuperblockStore::write_both() {

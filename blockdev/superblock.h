@@ -39,9 +39,11 @@ class SuperblockStore {
 public:
     SuperblockStore(Disk& disk, std::unique_ptr<Superblock> current);
 
+    // As it is on disk, durable.
     const Superblock& current() const { return *current_; }
     // Change the fields here, then write; checksum, offset and generation are set by the writers.
-    Superblock& editable() { return *current_; }
+    // Becomes current() once it is durable; after a failure the write may be repeated.
+    Superblock& editable() { return *next_; }
 
     // Writes the copy that is not the newest and flushes it: for the tail and the roots.
     Task<Status> write_one();
@@ -53,6 +55,7 @@ private:
 
     Disk& disk_;
     std::unique_ptr<Superblock> current_;
+    std::unique_ptr<Superblock> next_;
 };
 
 // Sets the checksum for a copy at `offset`.

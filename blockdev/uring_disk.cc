@@ -23,6 +23,7 @@ namespace gemel {
 namespace {
 
 constexpr size_t kZeroBufferSize = 1 << 20;
+constexpr uint64_t kPlentyOfSpace = 64ull << 20;
 constexpr uint64_t kProbeSize = 1 << 20;  // What is_blank reads at each end of a device.
 // The kernel transfers at most this much at once (MAX_RW_COUNT, rounded down).
 constexpr uint64_t kMaximumTransfer = 1u << 30;
@@ -58,12 +59,26 @@ Problem open_problem(const std::string& path, int error, DiskOptions options) {
 struct UringDisk::InFlight : UringCompletion {
     UringDisk* disk = nullptr;
     IoRequest* request = nullptr;
-    uint64_t progress = 0;  // Bytes done. The top bit: clearing falls back to writing zeros.
+    // Bytes done. Above them: how often a lack of space was not believed, and whether clearing
+    // falls back to writing zeros.
+    uint64_t progress = 0;
 
     static constexpr uint64_t kWriteZeros = 1ull << 63;
-    uint64_t bytes_done() const { return progress & ~kWriteZeros; }
+    static constexpr uint64_t kOneRetry = 1ull << 56;
+    static constexpr uint64_t kMaximumRetries = 16;
+    uint64_t bytes_done() const { return progress % kOneRetry; }
+    uint64_t retries() const { return (progress & ~kWriteZeros) / kOneRetry; }
     bool writes_zeros() const { return (progress & kWriteZeros) != 0; }
 };
+
+// Where the file system copies on write (btrfs) an overwrite takes new space, and so can fail for
+// want of it: an empty file can be told to stay where it is. Others do not know the request.
+void keep_in_place(int descriptor) {
+    int flags = 0;
+    if (ioctl(descriptor, FS_IOC_GETFLAGS, &flags) != 0) return;
+    flags |= FS_NOCOW_FL;
+    static_cast<void>(ioctl(descriptor, FS_IOC_SETFLAGS, &flags));
+}
 
 Outcome<std::unique_ptr<Disk>> UringDisk::open(UringEnv& env, const std::string& path,
                                                DiskOptions options) {
@@ -94,6 +109,8 @@ Outcome<std::unique_ptr<Disk>> UringDisk::open(UringEnv& env, const std::string&
         if (ioctl(descriptor, BLKGETSIZE64, &size) != 0) size = 0;
     } else if (fstat(descriptor, &info) == 0) {
         size = static_cast<uint64_t>(info.st_size);
+        traits.file_system = info.st_dev;
+        if (size == 0 && !options.read_only) keep_in_place(descriptor);
     }
     return std::unique_ptr<Disk>(new UringDisk(env, descriptor, std::move(traits), size));
 }
@@ -179,6 +196,14 @@ void UringDisk::advance(InFlight& flight, int32_t result) {
         flight.progress |= InFlight::kWriteZeros;
         return prepare(flight);
     }
+    if (result == -ENOSPC && flight.retries() < InFlight::kMaximumRetries && has_space()) {
+        flight.progress += InFlight::kOneRetry;
+        return prepare(flight);
+    }
+    // Whatever the reason: what a failed flush dropped is lost, and not for want of space.
+    if (result < 0 && request.kind == IoKind::sync) {
+        return finish(flight, Error{Errc::io, -result, "sync"});
+    }
     if (result < 0) {
         static constexpr const char* kNames[] = {"read", "write", "sync", "punch", "zero"};
         return finish(flight, error_from_errno(-result, kNames[static_cast<int>(request.kind)]));
@@ -200,6 +225,12 @@ void UringDisk::finish(InFlight& flight, Status status) {
     IoRequest& request = *flight.request;
     request.status = status;
     env_.post(request.done);
+}
+
+// ext4 answers ENOSPC now and then when many writers allocate at once, with most of it free.
+bool UringDisk::has_space() const {
+    const Result<uint64_t> free = free_bytes();
+    return free.ok() && free.value() >= kPlentyOfSpace;
 }
 
 Result<uint64_t> UringDisk::free_bytes() const {

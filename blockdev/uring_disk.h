@@ -36,6 +36,7 @@ private:
     void prepare_clear(InFlight& flight);
     void advance(InFlight& flight, int32_t result);
     void finish(InFlight& flight, Status status);
+    bool has_space() const;
 
     UringEnv& env_;
     int descriptor_;

@@ -82,13 +82,19 @@ std::optional<Problem> check_room(const std::vector<NewMember>& members, const L
         }
         const Result<uint64_t> free = member.disk->free_bytes();
         if (!free.ok()) return Problem{free.error().code, path + ": " + free.error().text()};
-        const uint64_t needed =
+        const uint64_t each =
             layout.log_size + blockdev::kMiB + (layout.preallocated ? layout.volume_size : 0);
-        if (free.value() < needed) {
+        const auto sharing =
+            static_cast<uint64_t>(std::count_if(members.begin(), members.end(), [&](const auto& m) {
+                return !m.disk->traits().is_block_device &&
+                       m.disk->traits().file_system == member.disk->traits().file_system;
+            }));
+        if (free.value() / sharing < each) {
             return Problem{Errc::no_space, path + ": its file system has " +
                                                std::to_string(free.value()) +
-                                               " bytes free and the member needs at least " +
-                                               std::to_string(needed)};
+                                               " bytes free and the " + std::to_string(sharing) +
+                                               " new members on it need at least " +
+                                               std::to_string(each) + " each"};
         }
     }
     return std::nullopt;
@@ -142,16 +148,12 @@ Task<std::optional<Problem>> format_all(Env& env, const CreateOptions& options,
     co_return std::nullopt;
 }
 
-// Takes away what this run has created. Members that existed before stay, with what was written.
 void clean_up(Env& env, std::vector<NewMember>& members) {
     for (NewMember& member : members) {
-        member.disk.reset();
-        if (member.existed) continue;
-        const Status removed = env.remove_file(member.path);
-        if (!removed.ok()) {
-            env.log(LogLevel::warning,
-                    member.path + ": cannot be removed again: " + removed.error().text());
-        }
+        const Status undone = blockdev::abandon_member(env, member);
+        if (undone.ok()) continue;
+        env.log(LogLevel::warning,
+                member.path + ": what was done to it cannot be undone: " + undone.error().text());
     }
 }
 

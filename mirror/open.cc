@@ -15,8 +15,6 @@ using blockdev::Member;
 
 namespace {
 
-constexpr size_t kPoolKeepBytes = 64ull << 20;
-
 using Members = std::vector<std::unique_ptr<Member>>;
 
 Task<Outcome<Members>> open_members(Env& env, const VolumeDescription& description,
@@ -102,7 +100,7 @@ Task<Outcome<std::unique_ptr<Volume>>> open_volume(Env& env, VolumeDescription d
     VolumeParts parts;
     parts.name = description.name;
     parts.read_only = options.read_only;
-    parts.pool = std::make_unique<blockdev::BufferPool>(kPoolKeepBytes);
+    parts.pool = std::make_unique<blockdev::BufferPool>(kPayloadMemory);
     Outcome<Members> opened =
         co_await open_members(env, description, options.cache_bytes, *parts.pool);
     if (!opened.ok()) co_return opened.error();

@@ -8,14 +8,15 @@
 #include <string>
 
 #include "blockdev/env.h"
+#include "mirror/limits.h"
 #include "mirror/volume.h"
 #include "mirror/volume_description.h"
 
 namespace gemel::mirror {
 
 struct OpenOptions {
-    uint64_t cache_bytes = 64ull << 20;  // Checksum pages kept in memory, all members together.
-    bool read_only = false;              // Clients may not write; settlement still happens.
+    uint64_t cache_bytes = kDefaultCache;  // Checksum pages kept in memory, all members together.
+    bool read_only = false;                // Clients may not write; settlement still happens.
 };
 
 // Serves nothing before the new epoch is stable on every member. On failure every member is as it

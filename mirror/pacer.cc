@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "mirror/limits.h"
+
 namespace gemel::mirror {
 
 namespace {
@@ -15,6 +17,10 @@ constexpr uint64_t kBrakePercent = 75;
 constexpr uint64_t kFullBrake_ns = 5 * kMillisecond;
 constexpr uint64_t kSliceFraction = 8;  // Of the log: how finely space comes back.
 constexpr uint64_t kMinimumSlice = 1ull << 20;
+// Home writes in flight: few while there is time, so that those of the log need not queue behind
+// them in the device; many when the brake is near, or nobody else is there.
+constexpr size_t kWindowMin = 8;
+constexpr size_t kWindowMax = 32;
 constexpr uint64_t kSpaceRetry_ns = 1 * kSecond;
 
 }  // namespace
@@ -24,6 +30,12 @@ Pace pace_for(uint64_t used, uint64_t total, bool idle, bool wanted) {
     pace.slice_bytes = std::max(total / kSliceFraction, kMinimumSlice);
     pace.checkpoint = used != 0 && (idle || wanted || used * 100 >= total * kStartPercent);
     const uint64_t brake_from = total / 100 * kBrakePercent;
+    const uint64_t start_from = total / 100 * kStartPercent;
+    pace.window = kWindowMax;
+    if (!idle && !wanted && used < brake_from) {
+        const uint64_t over = used - std::min(used, start_from);
+        pace.window = kWindowMin + (kWindowMax - kWindowMin) * over / (brake_from - start_from);
+    }
     if (used > brake_from) {
         const uint64_t over = std::min(used - brake_from, total - brake_from);
         pace.delay_ns = kFullBrake_ns * over / (total - brake_from);
@@ -38,7 +50,7 @@ Pacer::Pacer(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequen
       sequencer_(sequencer),
       flusher_(flusher),
       on_failure_(std::move(on_failure)),
-      log_bytes_total_(UINT64_MAX),
+      log_bytes_total_(kLoggedBytesMax),
       wake_(env),
       done_(env) {
     for (const blockdev::Member* member : members_) {
@@ -89,7 +101,9 @@ Task<void> Pacer::run() {
                 asleep_ = false;
                 continue;
             }
-            if (flusher_.stable_point() > sequencer_.last_logged_stable_point() &&
+            // Not while space is short: nothing would take these batches out of the log again.
+            if (!short_of_space_ &&
+                flusher_.stable_point() > sequencer_.last_logged_stable_point() &&
                 now - last_write_ns_ >= kPointsAfter_ns) {
                 sequencer_.log_points();
             }
@@ -97,7 +111,7 @@ Task<void> Pacer::run() {
             continue;
         }
         const uint64_t tails_before = tails();
-        const bool moved = co_await checkpoint_once(pace.slice_bytes);
+        const bool moved = co_await checkpoint_once(pace);
         done_.notify_all();
         if (failed_ || stopping_) break;
         if (moved && tails() == tails_before) {
@@ -119,7 +133,7 @@ Task<void> Pacer::run() {
 }
 
 // False if a member's file system had no room.
-Task<bool> Pacer::checkpoint_once(uint64_t slice_bytes) {
+Task<bool> Pacer::checkpoint_once(Pace pace) {
     const Status flushed = co_await flusher_.flush_to(sequencer_.commit_point());
     if (!flushed.ok()) {
         failed_ = true;
@@ -129,7 +143,7 @@ Task<bool> Pacer::checkpoint_once(uint64_t slice_bytes) {
     no_space_ = false;
     Scope scope(env_);
     for (size_t i = 0; i < members_.size(); ++i) {
-        scope.start(checkpoint_member(i, stable, slice_bytes));
+        scope.start(checkpoint_member(i, stable, pace));
     }
     co_await scope.join();
     if (no_space_ != short_of_space_) {
@@ -144,9 +158,9 @@ Task<bool> Pacer::checkpoint_once(uint64_t slice_bytes) {
     co_return !no_space_;
 }
 
-Task<void> Pacer::checkpoint_member(size_t index, uint64_t sequence, uint64_t bytes) {
+Task<void> Pacer::checkpoint_member(size_t index, uint64_t sequence, Pace pace) {
     blockdev::Member& member = *members_[index];
-    const Status status = co_await member.checkpoint(sequence, bytes);
+    const Status status = co_await member.checkpoint(sequence, pace.slice_bytes, pace.window);
     if (status.ok()) co_return;
     if (status.error().code == Errc::no_space) {
         no_space_ = true;

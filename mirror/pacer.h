@@ -20,6 +20,7 @@ namespace gemel::mirror {
 struct Pace {
     bool checkpoint = false;
     uint64_t slice_bytes = 0;
+    size_t window = 0;      // Home writes in flight, per member.
     uint64_t delay_ns = 0;  // Between batches.
 };
 Pace pace_for(uint64_t log_bytes_used, uint64_t log_bytes_total, bool idle, bool wanted);
@@ -50,8 +51,8 @@ public:
     static constexpr uint64_t kPointsAfter_ns = 100 * kMillisecond;
 
 private:
-    Task<void> checkpoint_member(size_t index, uint64_t sequence, uint64_t bytes);
-    Task<bool> checkpoint_once(uint64_t slice_bytes);
+    Task<void> checkpoint_member(size_t index, uint64_t sequence, Pace pace);
+    Task<bool> checkpoint_once(Pace pace);
     bool all_home() const;
     // Grows whenever any member's log gave back space.
     uint64_t tails() const;

@@ -28,8 +28,7 @@ struct Sequencer::Flight {
 };
 
 Sequencer::Sequencer(Env& env, std::vector<Member*> members, const ecc::BlockHasher& hasher,
-                     blockdev::BufferPool& pool, Options options,
-                     FailureSink on_failure)
+                     blockdev::BufferPool& pool, Options options, FailureSink on_failure)
     : env_(env),
       members_(std::move(members)),
       hasher_(hasher),
@@ -124,11 +123,12 @@ size_t Sequencer::gather(uint64_t& blocks) const {
 bool Sequencer::seal_one() {
     uint64_t blocks = 0;
     const size_t count = gather(blocks);
-    for (const Member* member : members_) {
-        if (!member->has_room((1 + blocks) * kBlockSize)) {
-            wants_room_ = true;
-            return false;
-        }
+    bool room = !pool_.full();
+    for (const Member* member : members_) room &= member->has_room((1 + blocks) * kBlockSize);
+    if (!room) {
+        wants_room_ = true;
+        if (on_wants_room_) on_wants_room_();
+        return false;
     }
     gathered_.clear();
     uint64_t sequence = next_sequence_;

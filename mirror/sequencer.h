@@ -77,8 +77,10 @@ public:
     // Each batch waits this long after the last one; 0 as a rule. The volume's brake when logs
     // fill.
     void set_delay(uint64_t delay_ns) { delay_ns_ = delay_ns; }
-    // True while the next batch waits for room in a log.
+    // True while the next batch waits for room, in a log or in memory.
     bool wants_room() const { return wants_room_; }
+    // Called whenever that begins.
+    void set_on_wants_room(std::function<void()> call) { on_wants_room_ = std::move(call); }
     // Answers what waits for room with `error`: the logs cannot be emptied. False, and nothing is
     // done, while batches are in flight.
     bool reject_queued(Error error);
@@ -108,6 +110,7 @@ private:
     blockdev::BufferPool& pool_;
     Options options_;
     FailureSink on_failure_;
+    std::function<void()> on_wants_room_;
 
     Write* queue_first_ = nullptr;
     Write** queue_tail_ = &queue_first_;

@@ -16,11 +16,16 @@ using blockdev::Member;
 
 namespace {
 
+// Nobody else is there yet: all at once, as far as it is worth while.
+constexpr uint64_t kSliceBytes = 64 * blockdev::kMiB;
+constexpr size_t kWindow = 32;
+
 // How far the walk has come in one member's log.
 struct Walker {
     Member* member = nullptr;
     bool joined = false;  // The walk has reached this member's tail.
     uint64_t head = 0;    // Where its writer's head stood then.
+    uint64_t used = 0;    // Of the ring, from its tail to the head.
 };
 
 // One batch of the chain, and which members have it.
@@ -123,6 +128,12 @@ Task<Outcome<bool>> Settlement::find_next() {
     for (Walker& walker : walkers_) {
         if (!walker.joined) continue;
         const uint64_t ring = walker.member->layout().log_size;
+        walker.used += blockdev::ring_cost(ring, walker.head, size);
+        if (walker.used > ring) {
+            co_return Problem{Errc::corrupt, walker.member->path() +
+                                                 ": the history is longer than its log; no writer "
+                                                 "of Gemel leaves it so"};
+        }
         walker.head = blockdev::ring_place(ring, walker.head, size) + size;
     }
     link_.sequence = step.batch->last_sequence() + 1;
@@ -195,7 +206,7 @@ Task<Outcome<bool>> Settlement::bring_home() {
         Member& member = *walker.member;
         while (member.log_bytes_used() != 0) {
             const Status status =
-                co_await member.checkpoint(settled_.last_sequence, blockdev::kMiB * 64);
+                co_await member.checkpoint(settled_.last_sequence, kSliceBytes, kWindow);
             if (status.ok()) continue;
             if (status.error().code == Errc::no_space) {
                 co_return Problem{Errc::no_space,

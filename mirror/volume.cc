@@ -16,6 +16,9 @@ using blockdev::Member;
 
 namespace {
 
+// How much of the volume one look at its extents keeps writers away from.
+constexpr uint64_t kExtentBlocks = (64ull << 20) / kBlockSize;
+
 std::vector<Member*> pointers_to(const std::vector<std::unique_ptr<Member>>& members) {
     std::vector<Member*> pointers;
     for (const auto& member : members) pointers.push_back(member.get());
@@ -24,6 +27,13 @@ std::vector<Member*> pointers_to(const std::vector<std::unique_ptr<Member>>& mem
 
 bool is_aligned(uint64_t offset, std::span<const std::byte> data) {
     return offset % kBlockSize == 0 && data.size() % kBlockSize == 0;
+}
+
+// A block that was partly zeroed. If nothing is left of it, it needs no space; otherwise it has
+// some: at home, or promised when it was written.
+blockdev::BatchWrite edge_write(uint64_t block, const std::byte* data, EntryKind kind) {
+    if (all_zero({data, kBlockSize})) return {kind, block, 1, nullptr};
+    return {EntryKind::write, block, 1, data};
 }
 
 bool is_io_aligned(const std::byte* memory) {
@@ -56,6 +66,7 @@ Volume::Volume(Env& env, VolumeParts parts)
              [this](const MemberFailure& failure) { stop(failure); }),
       space_(env, member_pointers_, sequencer_, pacer_),
       scope_(env) {
+    sequencer_.set_on_wants_room([this] { pacer_.note_progress(); });
     geometry_.size = members_.front()->layout().volume_size;
     geometry_.read_only = parts.read_only;
     scope_.start(pacer_.run());
@@ -99,6 +110,8 @@ Task<Status> Volume::read(uint64_t offset, std::span<std::byte> data) {
     RangeLock::Hold hold(locks_, offset / kBlockSize, divide_up(offset + data.size(), kBlockSize),
                          RangeLock::Mode::shared);
     co_await hold;
+    // What was in the logs of a volume that stopped meanwhile may never have been committed.
+    if (stopped_) co_return check_range(offset, data.size());
     if (is_aligned(offset, data) && is_io_aligned(data.data())) {
         co_return co_await read_blocks(offset / kBlockSize, data.size() / kBlockSize, data.data());
     }
@@ -232,6 +245,7 @@ Task<Status> Volume::flush() {
     const Status range = check_range(0, 0);
     if (!range.ok()) co_return range;
     ++counters_.flushes;
+    const RangeLock::Hold hold(locks_, 0, 0, RangeLock::Mode::shared);  // close() waits for it.
     co_return co_await flusher_.flush_to(sequencer_.commit_point());
 }
 
@@ -286,7 +300,7 @@ Task<Status> Volume::write_zeroes(uint64_t offset, uint64_t length, ZeroOptions 
         const Status status = co_await read_edge(plan.head_block, edges.get());
         if (!status.ok()) co_return status;
         std::memset(edges.get() + plan.head_offset, 0, plan.head_bytes);
-        writes.emplace_back().what = {EntryKind::write, plan.head_block, 1, edges.get()};
+        writes.emplace_back().what = edge_write(plan.head_block, edges.get(), kind);
     }
     for (uint64_t done = 0; done < plan.middle_blocks;) {
         const auto count = static_cast<uint32_t>(
@@ -299,7 +313,7 @@ Task<Status> Volume::write_zeroes(uint64_t offset, uint64_t length, ZeroOptions 
         const Status status = co_await read_edge(plan.tail_block, tail);
         if (!status.ok()) co_return status;
         std::memset(tail, 0, plan.tail_bytes);
-        writes.emplace_back().what = {EntryKind::write, plan.tail_block, 1, tail};
+        writes.emplace_back().what = edge_write(plan.tail_block, tail, kind);
     }
     // Few entries whatever the length, so all of it is atomic.
     for (size_t i = 0; i + 1 < writes.size(); ++i) writes[i].joined = true;
@@ -311,9 +325,13 @@ Task<Result<std::vector<Extent>>> Volume::extents(uint64_t offset, uint64_t leng
     if (!range.ok()) co_return range.error();
     std::vector<Extent> found;
     const uint64_t end = offset + length;
-    for (uint64_t at = offset; at < end && found.size() < limit;) {
+    for (uint64_t at = offset; at < end;) {
         const uint64_t block = at / kBlockSize;
-        const uint64_t blocks = divide_up(end, kBlockSize) - block;
+        const uint64_t blocks = std::min(divide_up(end, kBlockSize) - block, kExtentBlocks);
+        // What is not committed yet, and might never be, is not told.
+        RangeLock::Hold hold(locks_, block, block + blocks, RangeLock::Mode::shared);
+        co_await hold;
+        if (stopped_) co_return check_range(offset, length).error();
         Result<blockdev::BlockRun> run = Error{Errc::io, 0, "no members"};
         for (Member* member : member_pointers_) {
             run = co_await member->run_at(block, blocks);
@@ -321,7 +339,13 @@ Task<Result<std::vector<Extent>>> Volume::extents(uint64_t offset, uint64_t leng
         }
         if (!run.ok()) co_return run.error();
         const uint64_t run_end = std::min(end, (block + run.value().count) * kBlockSize);
-        found.push_back({run_end - at, run.value().zero, run.value().zero});
+        if (!found.empty() && found.back().zero == run.value().zero) {
+            found.back().length += run_end - at;
+        } else if (found.size() == limit) {
+            break;
+        } else {
+            found.push_back({run_end - at, run.value().zero, run.value().zero});
+        }
         at = run_end;
     }
     co_return found;

@@ -16,8 +16,9 @@ inline constexpr size_t kNbdConnectionsMax = 64;
 inline constexpr size_t kNbdRequestsPerConnection = 256;  // Until their replies are sent.
 inline constexpr uint64_t kNbdBytesPerConnection = 64ull << 20;
 inline constexpr uint64_t kNbdBytesPerServer = 128ull << 20;
-inline constexpr size_t kNbdPoolKeepBytes = 16 << 20;  // Free buffers kept for reuse.
-inline constexpr size_t kNbdExtentsMax = 512;          // In one block status reply.
+inline constexpr size_t kNbdPoolKeepBytes =
+    32 << 20;  // Free buffers are kept up to here, with those in use.
+inline constexpr size_t kNbdExtentsMax = 512;  // In one block status reply.
 
 // A client that has not finished its handshake by then is cut off.
 inline constexpr uint64_t kNbdHandshakeLimitNs = 10 * kSecond;

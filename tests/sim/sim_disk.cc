@@ -22,6 +22,7 @@ SimDisk::SimDisk(SimEnv& process, Drive& drive, uint64_t handle, bool read_only)
     traits_.is_block_device = drive.options().is_block_device;
     traits_.direct = drive.options().direct;
     traits_.read_only = read_only;
+    traits_.file_system = std::hash<std::string>{}(traits_.path);  // Each has its own.
 }
 
 SimDisk::~SimDisk() {

@@ -31,7 +31,7 @@ Region region_of(const Layout& layout, const sim::Moment& moment) {
 
 Task<Status> run_checkpoint(Env& env, Disk& disk, const Layout& layout, ChecksumTable& table,
                             const ecc::BlockHasher& hasher, const Overlay& slice) {
-    Checkpoint checkpoint(env, disk, layout, table, hasher, slice);
+    Checkpoint checkpoint(env, disk, layout, table, hasher, slice, 32);
     co_return co_await checkpoint.run();
 }
 

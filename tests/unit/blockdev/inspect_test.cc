@@ -52,7 +52,7 @@ TEST_F(InspectTest, CountsLogAndPagesOfAMemberInUse) {
     open();
     append_and_wait(world_, *member_, chain_.next_write(0, 10));
     append_and_wait(world_, *member_, chain_.next({{EntryKind::trim, 512, 512, nullptr}}));
-    ASSERT_TRUE(world_.run(member_->checkpoint(2, UINT64_MAX)).ok());
+    ASSERT_TRUE(world_.run(member_->checkpoint(2, UINT64_MAX, 32)).ok());
     chain_.place.stable_point = 2;
     append_and_wait(world_, *member_, chain_.next_write(5, 3));
     append_and_wait(
@@ -77,7 +77,7 @@ TEST_F(InspectTest, HomeIsCompleteOnlyAfterAnOrderlyStop) {
     open();
     append_and_wait(world_, *member_, chain_.next_write(0, 10));
     EXPECT_FALSE(inspect().home_is_complete);
-    ASSERT_TRUE(world_.run(member_->checkpoint(1, UINT64_MAX)).ok());
+    ASSERT_TRUE(world_.run(member_->checkpoint(1, UINT64_MAX, 32)).ok());
     EXPECT_FALSE(inspect().home_is_complete);
     ASSERT_TRUE(world_.run(member_->close()).ok());
     EXPECT_TRUE(inspect().home_is_complete);
@@ -97,7 +97,7 @@ TEST_F(InspectTest, NamesADeadOwner) {
 TEST_F(InspectTest, TellsDamage) {
     open();
     append_and_wait(world_, *member_, chain_.next_write(0, 10));
-    ASSERT_TRUE(world_.run(member_->checkpoint(1, UINT64_MAX)).ok());
+    ASSERT_TRUE(world_.run(member_->checkpoint(1, UINT64_MAX, 32)).ok());
     ASSERT_TRUE(world_.run(member_->close()).ok());
     member_.reset();
     const std::vector<std::byte> zeros(512);

@@ -37,7 +37,7 @@ protected:
         append_and_wait(world_, *member_, chain_.next({{EntryKind::trim, block, count, nullptr}}));
     }
     Status checkpoint(uint64_t sequence, uint64_t bytes = UINT64_MAX) {
-        return world_.run(member_->checkpoint(sequence, bytes));
+        return world_.run(member_->checkpoint(sequence, bytes, 32));
     }
     // The tag of a block as the member reads it; nothing if it cannot.
     std::optional<uint64_t> tag(uint64_t block) {
@@ -407,7 +407,7 @@ Task<Status> work(Member& member, ChainMaker& chain, Crashed& out) {
         if (!flushed.ok()) co_return flushed;
         out.flushed = last;
         if (round == 0) continue;
-        const Status home = co_await member.checkpoint(last - 3, UINT64_MAX);
+        const Status home = co_await member.checkpoint(last - 3, UINT64_MAX, 32);
         if (!home.ok()) co_return home;
         out.tail = member.tail_sequence();
     }
@@ -477,7 +477,7 @@ bool crash_at(uint64_t seed, uint64_t crash_moment) {
             EXPECT_EQ(tag, expected_tag(block, last))
                 << "seed " << seed << " moment " << crash_moment << " block " << block;
         }
-        EXPECT_TRUE(world->run(again.checkpoint(last, UINT64_MAX)).ok());
+        EXPECT_TRUE(world->run(again.checkpoint(last, UINT64_MAX, 32)).ok());
     }
     return done;
 }

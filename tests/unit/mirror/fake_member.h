@@ -43,7 +43,7 @@ public:
         ++flushes_ended;
         co_return flush_status;
     }
-    Task<Status> checkpoint(uint64_t sequence, uint64_t bytes_wanted) override {
+    Task<Status> checkpoint(uint64_t sequence, uint64_t bytes_wanted, size_t) override {
         checkpoints.push_back({sequence, bytes_wanted});
         if (checkpoint_status.ok()) {
             superblock_.tail.sequence = sequence + 1;

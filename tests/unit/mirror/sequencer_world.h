@@ -83,7 +83,7 @@ protected:
 
     blockdev::StoreWorld world_;
     ecc::BlockHasher hasher_{blockdev::fixed_secret()};
-    blockdev::BufferPool pool_{1 << 20};
+    blockdev::BufferPool pool_{8 << 20};
     FakeMember a_{*world_.env, "/a"};
     FakeMember b_{*world_.env, "/b"};
     std::optional<Sequencer> sequencer_;

@@ -431,7 +431,7 @@ size_t make_history(Crashed& crashed, uint64_t seed) {
     }
     for (auto& member : crashed.members) {
         CHECK(crashed.world.run(member->flush()).ok());
-        CHECK(crashed.world.run(member->checkpoint(random.below(common + 1), UINT64_MAX)).ok());
+        CHECK(crashed.world.run(member->checkpoint(random.below(common + 1), UINT64_MAX, 32)).ok());
     }
     crashed.members.clear();
     size_t end = common;
