@@ -30,8 +30,8 @@ Load::Load(LoadOptions options, Record& record, Client& client, Random& random)
 
 void Load::choose_profile() {
     constexpr size_t kDepths[] = {1, 2, 4, 8, 16, 32, 48, kQueueDepthMax};
-    constexpr uint64_t kPercents[] = {0, 1, 5, 20};
-    const auto percent = [this, &kPercents] { return kPercents[pick(random_, 0, 3)]; };
+    static constexpr uint64_t kPercents[] = {0, 1, 5, 20};
+    const auto percent = [this] { return kPercents[pick(random_, 0, 3)]; };
     queue_depth_ = kDepths[pick(random_, 0, std::size(kDepths) - 1)];
     hot_offset_ = pick(random_, 0, (record_.size() - kHotLength) / kSector) * kSector;
     hot_percent_ = percent() * 4;
