@@ -13,10 +13,10 @@ namespace {
 // How often a connection that waits for others looks whether its own client is still there.
 constexpr uint64_t kLookNs = 100 * kMillisecond;
 
-NbdExport make_export(const BlockDevice& device, std::string name) {
+NbdExport make_export(const BlockDevice& device, std::string name, std::string description) {
     NbdExport exported;
-    exported.description = "Gemel volume " + name;
     exported.name = std::move(name);
+    exported.description = std::move(description);
     exported.geometry = device.geometry();
     exported.geometry.maximum_transfer =
         std::min(exported.geometry.maximum_transfer, kNbdTransferBytesMax);
@@ -25,10 +25,11 @@ NbdExport make_export(const BlockDevice& device, std::string name) {
 
 }  // namespace
 
-NbdRegistry::NbdRegistry(Env& environment, BlockDevice& served, std::string export_name)
+NbdRegistry::NbdRegistry(Env& environment, BlockDevice& served, std::string export_name,
+                         std::string description)
     : env(environment),
       device(served),
-      exported(make_export(served, std::move(export_name))),
+      exported(make_export(served, std::move(export_name), std::move(description))),
       budget(environment, kNbdBytesPerServer),
       ended_(environment) {
     budget.on_shortage([](void* self) { static_cast<NbdRegistry*>(self)->cut_stalled(); }, this);

@@ -34,7 +34,7 @@ struct NbdCounters {
 
 class NbdRegistry {
 public:
-    NbdRegistry(Env& env, BlockDevice& device, std::string export_name);
+    NbdRegistry(Env& env, BlockDevice& device, std::string export_name, std::string description);
 
     void add(NbdConnection& connection);
     void remove(NbdConnection& connection);

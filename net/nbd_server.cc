@@ -14,9 +14,10 @@ constexpr uint64_t kAcceptPauseNs = 100 * kMillisecond;
 
 }  // namespace
 
-NbdServer::NbdServer(Env& env, BlockDevice& device, std::string export_name)
+NbdServer::NbdServer(Env& env, BlockDevice& device, std::string export_name,
+                     std::string description)
     : env_(env),
-      registry_(env, device, std::move(export_name)),
+      registry_(env, device, std::move(export_name), std::move(description)),
       changed_(env),
       accepting_(env),
       serving_(env) {}

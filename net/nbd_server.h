@@ -15,8 +15,9 @@ namespace gemel::net {
 
 class NbdServer {
 public:
-    // `env` and `device` outlive it. The device can be had as `export_name` and as "".
-    NbdServer(Env& env, BlockDevice& device, std::string export_name);
+    // `env` and `device` outlive it. The device can be had as `export_name` and as "". Clients take
+    // an export with another `description` for another device.
+    NbdServer(Env& env, BlockDevice& device, std::string export_name, std::string description);
     // Only after stop() has ended, or if start() was never called.
     ~NbdServer();
     NbdServer(const NbdServer&) = delete;

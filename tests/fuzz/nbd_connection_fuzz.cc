@@ -32,7 +32,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         device.fail(blockdev::DeviceVerb::read, Error{Errc::io}, 2, data[2] >> 4);
         device.fail(blockdev::DeviceVerb::extents, Error{Errc::io}, 2, data[2] >> 4);
     }
-    NbdRegistry registry(env, device, "vol");
+    NbdRegistry registry(env, device, "vol", "a volume");
     const size_t step = data[0] == 0 ? SIZE_MAX : size_t{data[0]} * data[0];
     const size_t sends = data[1] == 0 ? SIZE_MAX : data[1];
     FeedStream stream(env, std::as_bytes(std::span(data + 3, size - 3)), step, sends);

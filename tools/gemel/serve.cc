@@ -91,7 +91,9 @@ public:
         : env_(env),
           plan_(plan),
           volume_(std::move(volume)),
-          nbd_(env, *volume_, plan.description.name),
+          nbd_(env, *volume_, plan.description.name,
+               // An attachment that comes back knows its volume by the UUID.
+               fmt::format("gemel {}", plan.description.uuid.text())),
           started_ns_(env.now_ns()) {}
 
     // Listens everywhere, or says where it cannot.

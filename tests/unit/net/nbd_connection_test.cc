@@ -39,7 +39,8 @@ Bytes reads(size_t count, uint32_t length) {
 
 class NbdConnectionTest : public ::testing::Test {
 protected:
-    NbdConnectionTest() : memory_(64 << 20), registry_(env_, memory_, "vol"), scope_(env_) {}
+    NbdConnectionTest()
+        : memory_(64 << 20), registry_(env_, memory_, "vol", "a volume"), scope_(env_) {}
 
     Task<void> serve(FeedStream& stream, uint64_t& ended_ns) {
         NbdConnection connection(registry_, stream);

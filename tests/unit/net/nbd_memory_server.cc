@@ -45,7 +45,7 @@ int main(int argc, char** argv) {
     if (!listener.ok()) return fail(listener.error().text);
 
     blockdev::MemoryDevice device(size);
-    net::NbdServer server(*env.value(), device, argc > 3 ? argv[3] : "memory");
+    net::NbdServer server(*env.value(), device, argc > 3 ? argv[3] : "memory", "memory");
     std::printf("%s\n", listener.value()->address().text().c_str());
     std::fflush(stdout);
     server.start(std::move(listener).value());

@@ -24,7 +24,7 @@ protected:
     // Runs a test's coroutine beside a server, and stops the server afterwards.
     void serve_and_run(Task<void> body) {
         device_ = std::make_unique<blockdev::FaultDevice>(env(), memory_);
-        server_ = std::make_unique<NbdServer>(env(), *device_, "vol");
+        server_ = std::make_unique<NbdServer>(env(), *device_, "vol", "a volume");
         auto listener = listen(unix_address());
         ASSERT_NE(listener, nullptr);
         server_->start(std::move(listener));
