@@ -127,6 +127,10 @@ Task<bool> NbdConnection::negotiate(NbdHandshake& handshake, std::vector<std::by
     while (true) {
         const size_t taken = handshake.consume(input);
         input.erase(input.begin(), input.begin() + static_cast<ptrdiff_t>(taken));
+        if (handshake.phase() == NbdHandshake::Phase::announced) {
+            const bool answered = co_await announce(handshake);
+            if (!answered) co_return false;
+        }
         if (handshake.phase() == NbdHandshake::Phase::agreed) co_return true;
         if (taken != 0 && !handshake.ended()) continue;
         const Status sent = co_await stream_.send(handshake.output());
@@ -139,6 +143,16 @@ Task<bool> NbdConnection::negotiate(NbdHandshake& handshake, std::vector<std::by
         if (!received.ok() || received.value() == 0) co_return false;
         input.resize(had + received.value());
     }
+}
+
+// The acknowledgement promises that no older request of the client is carried out after it. False
+// if there is nobody to be answered any more.
+Task<bool> NbdConnection::announce(NbdHandshake& handshake) {
+    announcement_ = handshake.announcement();
+    const bool newest = co_await registry_.supersede_older(*this);
+    if (closing() || peer_closed()) co_return false;
+    handshake.answer_announcement(newest);
+    co_return true;
 }
 
 }  // namespace gemel::net

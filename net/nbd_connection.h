@@ -5,12 +5,14 @@
 //
 //   handshake -> waiting -> serving -> finishing -> gone
 //
-// waiting: the drain rule (nbd_registry.h). finishing: no more requests are read; those in flight
+// handshake: an announcement waits for the connections that it supersedes. waiting: the drain rule
+// (both: nbd_registry.h). finishing: no more requests are read; those in flight
 // are carried out, and answered if anybody still listens.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "net/nbd_input.h"
 #include "net/nbd_registry.h"
@@ -37,6 +39,8 @@ public:
     void set_id(uint64_t id) { id_ = id; }
     bool is_cut() const { return cut_; }
     bool peer_closed() const { return stream_.peer_closed(); }
+    // Empty for clients that announce nothing.
+    const std::optional<NbdAnnouncement>& announcement() const { return announcement_; }
     // From the moment it may send requests until the last of them is done.
     bool may_have_requests() const { return phase_ == Phase::serving; }
     // For how long we have been waiting for it to read a reply or to send the rest of a write.
@@ -47,6 +51,7 @@ private:
 
     Task<bool> handshake();
     Task<bool> negotiate(NbdHandshake& handshake, std::vector<std::byte>& input);
+    Task<bool> announce(NbdHandshake& handshake);
     Task<void> watch_handshake();
     Task<void> watch_finish();
 
@@ -80,6 +85,7 @@ private:
     bool cut_ = false;
     bool finishing_ = false;
     bool expects_large_ = false;  // The last write was too large for a chunk.
+    std::optional<NbdAnnouncement> announcement_;
     NbdTerms terms_;
     NbdAccount account_;
     std::unique_ptr<NbdInput> input_;  // From the end of the handshake on.

@@ -25,6 +25,7 @@ size_t NbdHandshake::consume(std::span<const std::byte> input) {
     switch (phase_) {
         case Phase::client_flags: return consume_client_flags(input);
         case Phase::options: return consume_option(input);
+        case Phase::announced:
         case Phase::agreed:
         case Phase::over: return 0;
     }
@@ -83,6 +84,7 @@ void NbdHandshake::answer(Option option, std::span<const std::byte> data) {
             return put_reply(option, OptionReply::ack, 0);
         case Option::list_meta_context:
         case Option::set_meta_context: return answer_meta_context(option, data);
+        case Option::announce: return take_announcement(data);
     }
     put_error(option, OptionReply::error_unsupported, "this option is not supported");
 }
@@ -180,6 +182,29 @@ void NbdHandshake::answer_meta_context(Option option, std::span<const std::byte>
         }
     }
     put_reply(option, OptionReply::ack, 0);
+}
+
+void NbdHandshake::take_announcement(std::span<const std::byte> data) {
+    const auto announcement = parse_announcement(data);
+    if (!announcement.ok()) {
+        return put_error(Option::announce, OptionReply::error_invalid, announcement.error().where);
+    }
+    // With a second one, others would have to ask which of them it is known by.
+    if (announcement_) {
+        return put_error(Option::announce, OptionReply::error_invalid, "announced already");
+    }
+    announcement_ = announcement.value();
+    phase_ = Phase::announced;
+}
+
+void NbdHandshake::answer_announcement(bool newest) {
+    CHECK(phase_ == Phase::announced);
+    if (newest) {
+        phase_ = Phase::options;
+        return put_reply(Option::announce, OptionReply::ack, 0);
+    }
+    put_error(Option::announce, OptionReply::error_policy, "a newer connection is there already");
+    end("its client has a newer connection");
 }
 
 void NbdHandshake::end(const char* reason) {

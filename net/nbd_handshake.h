@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,7 +34,8 @@ public:
 
     enum class Phase {
         client_flags,  // -> options, over
-        options,       // -> agreed, over
+        options,       // -> announced, agreed, over
+        announced,     // -> options, over; answer_announcement() goes on.
         agreed,        // Once output() is sent, the transmission phase begins.
         over,          // Once output() is sent, the connection ends; see reason().
     };
@@ -42,11 +44,17 @@ public:
     explicit NbdHandshake(const NbdExport& exported);
 
     // Takes one whole unit (the flags, or one option) off the front of `input` and returns its
-    // length; 0 if more bytes are needed, or if the handshake has ended.
+    // length; 0 if more bytes are needed, if an announcement awaits its answer, or if the handshake
+    // has ended.
     size_t consume(std::span<const std::byte> input);
 
     Phase phase() const { return phase_; }
     bool ended() const { return phase_ == Phase::agreed || phase_ == Phase::over; }
+    // What the client announced, if it did. Whether it may go on is for the owner to find out, who
+    // knows the other connections.
+    const std::optional<NbdAnnouncement>& announcement() const { return announcement_; }
+    // Ends Phase::announced; `newest`: no connection supersedes this one.
+    void answer_announcement(bool newest);
     // Why it is over; a literal, empty if the client just wanted to go.
     const char* reason() const { return reason_; }
     // Valid once agreed.
@@ -62,6 +70,7 @@ private:
     void answer_list(std::span<const std::byte> data);
     void answer_info(nbd::Option option, std::span<const std::byte> data);
     void answer_meta_context(nbd::Option option, std::span<const std::byte> data);
+    void take_announcement(std::span<const std::byte> data);
 
     void end(const char* reason);
     bool knows(std::string_view name) const;
@@ -78,6 +87,7 @@ private:
     NbdTerms terms_;
     bool no_zeroes_ = false;
     size_t options_ = 0;
+    std::optional<NbdAnnouncement> announcement_;
     // The export's name as the client gave it when it chose base:allocation: the choice is good
     // for that name only.
     std::string context_export_;

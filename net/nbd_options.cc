@@ -78,6 +78,16 @@ Result<NbdMetaQuery> parse_meta_query(std::span<const std::byte> data) {
     return query;
 }
 
+Result<NbdAnnouncement> parse_announcement(std::span<const std::byte> data) {
+    nbd::Announcement wire;
+    if (data.size() != sizeof wire) return Error{Errc::invalid, 0, "malformed option"};
+    std::memcpy(&wire, data.data(), sizeof wire);
+    NbdAnnouncement announcement;
+    std::ranges::copy(wire.session, announcement.session.begin());
+    announcement.generation = wire.generation;
+    return announcement;
+}
+
 bool selects_allocation(const NbdMetaQuery& query, bool listing) {
     if (listing && query.queries.empty()) return true;
     return std::ranges::any_of(query.queries, [listing](std::string_view text) {

@@ -3,7 +3,9 @@
 // The payloads of the handshake's options, as pure functions. What they return points into `data`.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -28,6 +30,18 @@ struct NbdMetaQuery {
     std::vector<std::string_view> queries;
 };
 Result<NbdMetaQuery> parse_meta_query(std::span<const std::byte> data);
+
+// Of Option::announce: whose connection it is, and which of that client's connections in turn.
+struct NbdAnnouncement {
+    std::array<uint8_t, 16> session{};
+    uint64_t generation = 0;
+
+    // The same client made it, and the other one before it.
+    bool supersedes(const NbdAnnouncement& other) const {
+        return session == other.session && generation > other.generation;
+    }
+};
+Result<NbdAnnouncement> parse_announcement(std::span<const std::byte> data);
 
 // The one context we have.
 inline constexpr std::string_view kBaseAllocation = "base:allocation";

@@ -32,6 +32,9 @@ enum class Option : uint32_t {
     structured_reply = 8,
     list_meta_context = 9,
     set_meta_context = 10,
+    // Ours (net/README.md, "Announcing"): "GEM1", far from the numbers that the protocol gives out
+    // one after the other.
+    announce = 0x47454d31,
 };
 
 inline constexpr uint32_t kErrorBit = 1u << 31;
@@ -41,6 +44,7 @@ enum class OptionReply : uint32_t {
     info = 3,
     meta_context = 4,
     error_unsupported = kErrorBit | 1,
+    error_policy = kErrorBit | 2,
     error_invalid = kErrorBit | 3,
     error_unknown = kErrorBit | 6,
     error_too_big = kErrorBit | 9,
@@ -122,6 +126,14 @@ struct OptionReplyHeader {
     be32 length;
 };
 static_assert(sizeof(OptionReplyHeader) == 20);
+
+// What Option::announce brings.
+struct Announcement {
+    uint8_t session[16];
+    be64 generation;
+};
+static_assert(sizeof(Announcement) == 24 && offsetof(Announcement, generation) == 16);
+static_assert(alignof(Announcement) == 1 && std::is_trivially_copyable_v<Announcement>);
 
 // The answer to NBD_OPT_EXPORT_NAME; 124 zero bytes follow unless kNoZeroes was agreed.
 struct ExportNameReply {

@@ -72,6 +72,31 @@ Task<bool> NbdRegistry::wait_for_closed_peers(NbdConnection& self) {
     co_return false;
 }
 
+bool NbdRegistry::any_superseded_has_requests(const NbdAnnouncement& newer) const {
+    return std::ranges::any_of(connections_, [&newer](const NbdConnection* other) {
+        return other->announcement() && newer.supersedes(*other->announcement()) &&
+               other->may_have_requests();
+    });
+}
+
+Task<bool> NbdRegistry::supersede_older(NbdConnection& self) {
+    CHECK(self.announcement().has_value());
+    const NbdAnnouncement mine = *self.announcement();
+    for (const NbdConnection* other : connections_) {
+        if (other->announcement() && other->announcement()->supersedes(mine)) co_return false;
+    }
+    for (NbdConnection* other : connections_) {
+        if (!other->announcement() || !mine.supersedes(*other->announcement())) continue;
+        other->cut("its client has come back on another connection");
+    }
+    // A still newer one may come meanwhile: it cuts us. An older one is refused, since we are here.
+    while (!self.is_cut() && !self.peer_closed()) {
+        if (!any_superseded_has_requests(mine)) co_return true;
+        co_await ended_.wait_until(env.now_ns() + kLookNs);
+    }
+    co_return false;
+}
+
 void NbdRegistry::cut_stalled() {
     const uint64_t now = env.now_ns();
     for (NbdConnection* connection : connections_) {

@@ -8,6 +8,15 @@
 // new connection, then a newer write of block 7; both are answered; (3) the old socket is read, and
 // the old write lands on top of the newer one. So a new connection may send requests only when all
 // connections whose clients had closed by then have no request left, read or unread.
+//
+// That rule needs to see the close. Over TCP it may come late: the FIN queues behind requests, and
+// nobody reads those while the connection is at a bound. A client may announce itself instead: its
+// session, and a generation that grows with each of its connections. The announcement cuts the
+// session's older connections, so that nothing unread of theirs is ever carried out, and is
+// acknowledged only when what was being carried out has ended. The client sends no request before.
+// Nobody needs to remember a session without connections: an older one that comes late, from a
+// queue of connections not yet accepted, was given up without an acknowledgement, so without any
+// request on it.
 #pragma once
 
 #include <cstdint>
@@ -43,6 +52,10 @@ public:
     // Returns once `self` may begin to send requests. False if it has been cut, or if its own
     // client has closed meanwhile: then it must not begin at all, since nobody would wait for it.
     Task<bool> wait_for_closed_peers(NbdConnection& self);
+    // Cuts the connections that `self`, by its announcement, supersedes, and returns true once none
+    // of their requests is being carried out. False if there is one that supersedes `self`, or if
+    // meanwhile `self` has been cut, be it by the limit on handshakes, or closed by its client.
+    Task<bool> supersede_older(NbdConnection& self);
     // Cuts those who keep memory from others by not reading or not sending.
     void cut_stalled();
 
@@ -56,6 +69,8 @@ public:
     NbdCounters counters;
 
 private:
+    bool any_superseded_has_requests(const NbdAnnouncement& newer) const;
+
     std::vector<NbdConnection*> connections_;
     Event ended_;
     uint64_t next_id_ = 1;

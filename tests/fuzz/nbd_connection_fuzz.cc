@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A whole connection, handshake and requests, against a device in memory: it always ends, holds
-// nothing afterwards, and leaves no request in the device.
+// A whole connection, handshake and requests, against a device in memory, or two side by side, each
+// with one half of the input: they always end, hold nothing afterwards, and leave no request in the
+// device.
 #include <cstddef>
 #include <cstdint>
 
@@ -20,6 +21,13 @@ Task<void> serve(NbdRegistry& registry, Stream& stream) {
     co_await connection.run();
 }
 
+Task<void> serve_both(NbdRegistry& registry, Stream& first, Stream& second) {
+    Scope scope(registry.env);
+    scope.start(serve(registry, first));
+    scope.start(serve(registry, second));
+    co_await scope.join();
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -35,8 +43,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     NbdRegistry registry(env, device, "vol", "a volume");
     const size_t step = data[0] == 0 ? SIZE_MAX : size_t{data[0]} * data[0];
     const size_t sends = data[1] == 0 ? SIZE_MAX : data[1];
-    FeedStream stream(env, std::as_bytes(std::span(data + 3, size - 3)), step, sends);
-    env.run(serve(registry, stream));
+    const auto input = std::as_bytes(std::span(data + 3, size - 3));
+    const size_t half = (data[2] & 8) != 0 ? input.size() / 2 : input.size();
+    FeedStream first(env, input.first(half), step, sends);
+    FeedStream second(env, input.subspan(half), step, sends);
+    env.run(serve_both(registry, first, second));
     CHECK(registry.connections().empty());
     CHECK(registry.budget.used_bytes() == 0);
     CHECK(device.inside() == 0);

@@ -24,7 +24,7 @@ struct Ending {
 };
 
 // Feeds `input` as if at most `step` bytes arrived at a time.
-Ending feed(const NbdExport& exported, std::span<const std::byte> input, size_t step) {
+Ending feed(const NbdExport& exported, std::span<const std::byte> input, size_t step, bool newest) {
     NbdHandshake handshake(exported);
     std::vector<std::byte> output;
     size_t begin = 0;
@@ -33,6 +33,10 @@ Ending feed(const NbdExport& exported, std::span<const std::byte> input, size_t 
         const size_t taken = handshake.consume(input.subspan(begin, end - begin));
         CHECK(taken <= end - begin);
         begin += taken;
+        if (handshake.phase() == NbdHandshake::Phase::announced) {
+            CHECK(handshake.consume(input.subspan(begin)) == 0);
+            handshake.answer_announcement(newest);
+        }
         output.insert(output.end(), handshake.output().begin(), handshake.output().end());
         handshake.output().clear();
         if (handshake.ended()) break;
@@ -68,10 +72,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     NbdExport exported{"vol", "a volume", {}};
     exported.geometry.size = 1 << 20;
     exported.geometry.read_only = (data[0] & 128) != 0;
+    const bool newest = (data[0] & 64) == 0;
     const auto input = std::as_bytes(std::span(data + 1, size - 1));
-    const Ending whole = feed(exported, input, size);
+    const Ending whole = feed(exported, input, size, newest);
     check_output(whole.output);
-    CHECK(feed(exported, input, data[0] % 64 + 1) == whole);
+    CHECK(feed(exported, input, data[0] % 64 + 1, newest) == whole);
     (void)parse_info_request(input);
     const auto query = parse_meta_query(input);
     if (query.ok()) CHECK(query.value().queries.size() * 4 <= input.size());

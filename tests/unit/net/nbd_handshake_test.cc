@@ -165,6 +165,53 @@ TEST_F(NbdHandshakeTest, UnknownOptionsAreUnsupportedNotFatal) {
     EXPECT_EQ(handshake_.phase(), Phase::options);
 }
 
+// The bytes are those that net/README.md shows.
+TEST_F(NbdHandshakeTest, AnAnnouncementWaitsForItsAnswer) {
+    greet();
+    Bytes data;
+    for (int i = 0; i < 16; ++i) data.push_back(static_cast<std::byte>(i));
+    for (int i = 1; i <= 8; ++i) data.push_back(static_cast<std::byte>(i));
+    EXPECT_TRUE(say_raw(NbdTestClient::option(0x47454d31, data)).empty());
+    EXPECT_EQ(handshake_.phase(), Phase::announced);
+    ASSERT_TRUE(handshake_.announcement().has_value());
+    EXPECT_EQ(handshake_.announcement()->session[15], 15);
+    EXPECT_EQ(handshake_.announcement()->generation, 0x0102030405060708u);
+    EXPECT_EQ(handshake_.consume(NbdTestClient::option(3)), 0u);
+    handshake_.answer_announcement(true);
+    EXPECT_EQ(answers()[0].option, 0x47454d31u);
+    EXPECT_EQ(answers()[0].type, OptionReply::ack);
+    EXPECT_EQ(handshake_.phase(), Phase::options);
+    EXPECT_EQ(say(Option::announce, data)[0].type, OptionReply::error_invalid) << "once is enough";
+}
+
+TEST_F(NbdHandshakeTest, ASupersededConnectionIsSentAway) {
+    greet();
+    say(Option::announce, announcement_data(1, 1));
+    handshake_.answer_announcement(false);
+    EXPECT_EQ(answers()[0].type, OptionReply::error_policy);
+    EXPECT_EQ(handshake_.phase(), Phase::over);
+}
+
+TEST_F(NbdHandshakeTest, OnlyAWholeAnnouncementCounts) {
+    greet();
+    for (size_t length : {0u, 23u, 25u}) {
+        EXPECT_EQ(say(Option::announce, Bytes(length))[0].type, OptionReply::error_invalid);
+    }
+    EXPECT_FALSE(handshake_.announcement().has_value());
+}
+
+TEST(NbdAnnouncement, SupersedesOlderOnesOfItsSession) {
+    NbdAnnouncement older;
+    older.generation = 7;
+    NbdAnnouncement newer = older;
+    EXPECT_FALSE(newer.supersedes(older)) << "connections of one generation stand side by side";
+    newer.generation = 8;
+    EXPECT_TRUE(newer.supersedes(older));
+    EXPECT_FALSE(older.supersedes(newer));
+    newer.session[3] = 1;
+    EXPECT_FALSE(newer.supersedes(older));
+}
+
 TEST_F(NbdHandshakeTest, MetaContextsNeedStructuredReplies) {
     greet();
     const Bytes query = meta_option_data("vol", {"base:allocation"});

@@ -46,6 +46,13 @@ Bytes info_option_data(const std::string& name, std::vector<uint16_t> infos) {
     return data;
 }
 
+// `session` stands for the whole identifier.
+Bytes announcement_data(uint8_t session, uint64_t generation) {
+    Bytes data(16, std::byte{session});
+    append(data, bytes_of(be64(generation)));
+    return data;
+}
+
 Bytes meta_option_data(const std::string& name, std::vector<std::string> queries) {
     Bytes data;
     append(data, bytes_of(be32(static_cast<uint32_t>(name.size()))));
@@ -76,8 +83,14 @@ Task<bool> NbdTestClient::greet(Address address) {
 }
 
 Task<bool> NbdTestClient::start(Address address, Wishes wishes) {
-    bool good = co_await greet(std::move(address));
-    if (good && wishes.structured) {
+    const bool greeted = co_await greet(std::move(address));
+    if (!greeted) co_return false;
+    co_return co_await agree(std::move(wishes));
+}
+
+Task<bool> NbdTestClient::agree(Wishes wishes) {
+    bool good = true;
+    if (wishes.structured) {
         good = co_await send(option(static_cast<uint32_t>(nbd::Option::structured_reply)));
         const OptionAnswer answer = co_await option_answer();
         good = good && answer.type == static_cast<uint32_t>(nbd::OptionReply::ack);

@@ -44,6 +44,8 @@ public:
     Task<bool> greet(Address address);
     // All of the handshake with NBD_OPT_GO.
     Task<bool> start(Address address, Wishes wishes);
+    // The part of start() that follows greet().
+    Task<bool> agree(Wishes wishes);
 
     Task<bool> send(Bytes bytes);
     // Less than `size` if the stream ended before.
@@ -80,6 +82,7 @@ private:
 
 void append(Bytes& out, std::span<const std::byte> more);
 Bytes info_option_data(const std::string& name, std::vector<uint16_t> infos);
+Bytes announcement_data(uint8_t session, uint64_t generation);
 Bytes meta_option_data(const std::string& name, std::vector<std::string> queries);
 
 }  // namespace gemel::net
