@@ -179,7 +179,8 @@ Outcome<std::string> attach(const AttachOptions& options) {
     if (!alone.ok()) return alone.error();
     const Outcome<NbdPlace> place = resolve(uri.value());
     if (!place.ok()) return place.error();
-    Outcome<NbdConnection> connection = connect_nbd(place.value(), kFirstConnectLimit);
+    Outcome<NbdConnection> connection =
+        connect_nbd(place.value(), new_session(), kFirstConnectLimit);
     if (!connection.ok()) return with_hint(connection.error(), uri.value());
     const Outcome<FrontEnd> front_end = choose(options.as, connection.value().exported);
     if (!front_end.ok()) return front_end.error();

@@ -16,9 +16,10 @@ constexpr int64_t kFirstPauseMs = 50;
 
 }  // namespace
 
-Connector::Connector(NbdPlace place, NbdExport expected)
+Connector::Connector(NbdPlace place, NbdExport expected, NbdAnnouncement announced)
     : place_(std::move(place)),
-      expected_(expected),
+      expected_(std::move(expected)),
+      announcement_(announced),
       event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       pause_ms_(kFirstPauseMs) {
     CHECK(event_.valid());
@@ -73,7 +74,9 @@ bool Connector::wait_until_wanted() {
 }
 
 void Connector::attempt() {
-    Outcome<NbdConnection> made = connect_nbd(place_, kHandshakeLimit);
+    // Each attempt supersedes the one before, which may still be waiting in the server.
+    ++announcement_.generation;
+    Outcome<NbdConnection> made = connect_nbd(place_, announcement_, kHandshakeLimit);
     if (!made.ok()) {
         report(News{std::nullopt, made.error().text, false});
         return;

@@ -24,8 +24,9 @@ public:
         bool another_export = false;  // A server answers there, but with another device.
     };
 
-    // Starts the thread; it sleeps until start(). `expected` is what must be found again.
-    Connector(NbdPlace place, NbdExport expected);
+    // Starts the thread; it sleeps until start(). `expected` is what must be found again, and
+    // `announced` how the connection before was announced.
+    Connector(NbdPlace place, NbdExport expected, NbdAnnouncement announced);
     ~Connector();
 
     // Becomes readable when there is news.
@@ -45,6 +46,7 @@ private:
 
     const NbdPlace place_;
     const NbdExport expected_;
+    NbdAnnouncement announcement_;  // The thread's alone.
     FileDescriptor event_;
     std::atomic<int64_t> pause_ms_;
     std::mutex mutex_;

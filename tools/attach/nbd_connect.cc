@@ -5,13 +5,16 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
 #include <span>
 
+#include "blockdev/assert.h"
 #include "tools/attach/nbd_wire.h"
 
 namespace gemel::tools {
@@ -24,22 +27,38 @@ constexpr uint32_t kOptionReplyBytesMax = 64u << 10;
 constexpr int kOptionRepliesMax = 64;
 constexpr int kSocketBufferBytes = 4 << 20;
 
+// The text is the server's: nothing that could play with a terminal is printed.
+std::string printable(std::string_view text) {
+    std::string out(text.substr(0, 200));
+    std::ranges::replace_if(out, [](char c) { return c < ' ' || c > '~'; }, '?');
+    return out;
+}
+
 // One handshake on one non-blocking socket, with a deadline over all of it.
 class Handshake {
 public:
-    Handshake(int socket, const NbdPlace& place, Clock::time_point deadline)
-        : socket_(socket), place_(place), deadline_(deadline) {}
+    Handshake(int socket, const NbdPlace& place, const NbdAnnouncement& announcement,
+              Clock::time_point deadline)
+        : socket_(socket), place_(place), announcement_(announcement), deadline_(deadline) {}
 
     Outcome<NbdExport> run();
     Outcome<void> wait_connected();
 
 private:
+    struct Reply {
+        uint32_t type = 0;
+        std::vector<std::byte> body;
+    };
+
     Problem broken(const std::string& what) const {
         return Problem{Errc::io, place_.text + ": " + what};
     }
     Outcome<void> wait(short events);
     Outcome<void> receive(std::span<std::byte> into);
     Outcome<void> send(std::span<const std::byte> data);
+    Outcome<void> send_option(uint32_t number, std::span<const std::byte> body);
+    Outcome<Reply> receive_reply(uint32_t option);
+    Outcome<void> announce();
     Outcome<void> send_go();
     Outcome<NbdExport> go();
     Outcome<bool> go_reply(NbdExport& found);
@@ -50,6 +69,7 @@ private:
 
     int socket_;
     const NbdPlace& place_;
+    const NbdAnnouncement& announcement_;
     Clock::time_point deadline_;
     bool go_unsupported_ = false;
     bool size_known_ = false;
@@ -108,6 +128,45 @@ Outcome<void> Handshake::send(std::span<const std::byte> data) {
     return {};
 }
 
+Outcome<void> Handshake::send_option(uint32_t number, std::span<const std::byte> body) {
+    wire::Option option;
+    option.magic = wire::kOptionMagic;
+    option.option = number;
+    option.length = static_cast<uint32_t>(body.size());
+    Outcome<void> sent = send(bytes_of(option));
+    if (!sent.ok()) return sent;
+    return send(body);
+}
+
+Outcome<Handshake::Reply> Handshake::receive_reply(uint32_t option) {
+    wire::OptionReply header;
+    Outcome<void> got = receive(writable_bytes_of(header));
+    if (!got.ok()) return got.error();
+    if (header.magic != wire::kOptionReplyMagic || header.option != option ||
+        header.length > kOptionReplyBytesMax) {
+        return broken("a malformed answer");
+    }
+    Reply reply{header.type, std::vector<std::byte>(header.length)};
+    got = receive(reply.body);
+    if (!got.ok()) return got.error();
+    return reply;
+}
+
+// Before anything else, and its answer is waited for: requests may follow only then.
+Outcome<void> Handshake::announce() {
+    wire::Announcement announcement;
+    std::ranges::copy(announcement_.session, announcement.session);
+    announcement.generation = announcement_.generation;
+    Outcome<void> sent = send_option(wire::kOptAnnounce, bytes_of(announcement));
+    if (!sent.ok()) return sent;
+    const Outcome<Reply> reply = receive_reply(wire::kOptAnnounce);
+    if (!reply.ok()) return reply.error();
+    const uint32_t type = reply.value().type;
+    if (type == wire::kReplyAck || type == wire::kErrorUnsupported) return {};
+    if ((type & wire::kReplyErrorBit) != 0) return refused(type, reply.value().body);
+    return broken("a malformed answer");
+}
+
 Outcome<void> Handshake::send_go() {
     const std::string& name = place_.export_name;
     std::string body(4, '\0');
@@ -116,13 +175,7 @@ Outcome<void> Handshake::send_go() {
     body += name;
     const be16 wanted[2] = {uint16_t{1}, wire::kInfoBlockSize};  // One request: the block sizes.
     body.append(reinterpret_cast<const char*>(wanted), sizeof wanted);
-    wire::Option option;
-    option.magic = wire::kOptionMagic;
-    option.option = wire::kOptGo;
-    option.length = static_cast<uint32_t>(body.size());
-    Outcome<void> sent = send(bytes_of(option));
-    if (!sent.ok()) return sent;
-    return send(std::as_bytes(std::span(body)));
+    return send_option(wire::kOptGo, std::as_bytes(std::span(body)));
 }
 
 Outcome<void> Handshake::take_info(std::span<const std::byte> body, NbdExport& found) {
@@ -159,37 +212,26 @@ Problem Handshake::refused(uint32_t type, std::span<const std::byte> message) co
         why = "the server insists on TLS, which is not supported";
         code = Errc::unsupported;
     }
-    std::string said;
-    for (const std::byte each : message) {
-        const char c = static_cast<char>(each);
-        // The text is the server's: nothing that could play with a terminal is printed.
-        if (said.size() < 200) said.push_back(c >= ' ' && c <= '~' ? c : '?');
-    }
+    const std::string said =
+        printable({reinterpret_cast<const char*>(message.data()), message.size()});
     if (!said.empty()) why += " (" + said + ")";
     return Problem{code, place_.text + ": " + why};
 }
 
 // True when the option has been answered for good.
 Outcome<bool> Handshake::go_reply(NbdExport& found) {
-    wire::OptionReply reply;
-    Outcome<void> got = receive(writable_bytes_of(reply));
+    const Outcome<Reply> got = receive_reply(wire::kOptGo);
     if (!got.ok()) return got.error();
-    if (reply.magic != wire::kOptionReplyMagic || reply.option != wire::kOptGo ||
-        reply.length > kOptionReplyBytesMax) {
-        return broken("a malformed answer");
-    }
-    std::vector<std::byte> body(reply.length);
-    got = receive(body);
-    if (!got.ok()) return got.error();
+    const Reply& reply = got.value();
     if (reply.type == wire::kReplyAck) return true;
     if (reply.type == wire::kErrorUnsupported) {
         go_unsupported_ = true;
         return true;
     }
-    if ((reply.type & wire::kReplyErrorBit) != 0) return refused(reply.type, body);
+    if ((reply.type & wire::kReplyErrorBit) != 0) return refused(reply.type, reply.body);
     if (reply.type == wire::kReplyInfo) {
-        got = take_info(body, found);
-        if (!got.ok()) return got.error();
+        const Outcome<void> taken = take_info(reply.body, found);
+        if (!taken.ok()) return taken.error();
     }
     return false;
 }
@@ -208,12 +250,8 @@ Outcome<NbdExport> Handshake::go() {
 
 // For servers older than NBD_OPT_GO.
 Outcome<NbdExport> Handshake::by_export_name(bool no_zeroes) {
-    wire::Option option;
-    option.magic = wire::kOptionMagic;
-    option.option = wire::kOptExportName;
-    option.length = static_cast<uint32_t>(place_.export_name.size());
-    Outcome<void> done = send(bytes_of(option));
-    if (done.ok()) done = send(std::as_bytes(std::span(place_.export_name)));
+    Outcome<void> done =
+        send_option(wire::kOptExportName, std::as_bytes(std::span(place_.export_name)));
     if (!done.ok()) return done.error();
     struct {
         be64 size;
@@ -259,6 +297,7 @@ Outcome<NbdExport> Handshake::run() {
     const bool no_zeroes = (greeting.flags & wire::kServerNoZeroes) != 0;
     const be32 client_flags = wire::kServerFixedNewstyle | (no_zeroes ? wire::kServerNoZeroes : 0u);
     done = send(bytes_of(client_flags));
+    if (done.ok()) done = announce();
     if (!done.ok()) return done.error();
     Outcome<NbdExport> found = go();
     if (found.ok() && go_unsupported_) found = by_export_name(no_zeroes);
@@ -287,7 +326,7 @@ void tune(int socket, int family) {
 }
 
 Outcome<NbdConnection> connect_to(const SocketAddress& address, const NbdPlace& place,
-                                  Clock::time_point deadline) {
+                                  const NbdAnnouncement& announcement, Clock::time_point deadline) {
     const auto unreachable = [&place](const std::string& why) {
         return Problem{Errc::closed, "cannot connect to " + place.text + ": " + why};
     };
@@ -295,7 +334,7 @@ Outcome<NbdConnection> connect_to(const SocketAddress& address, const NbdPlace& 
     FileDescriptor made(socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!made.valid()) return unreachable(std::strerror(errno));
     tune(made.get(), family);
-    Handshake handshake(made.get(), place, deadline);
+    Handshake handshake(made.get(), place, announcement, deadline);
     if (connect(made.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) !=
         0) {
         // EAGAIN is a unix socket whose queue is full.
@@ -305,7 +344,7 @@ Outcome<NbdConnection> connect_to(const SocketAddress& address, const NbdPlace& 
     }
     Outcome<NbdExport> exported = handshake.run();
     if (!exported.ok()) return exported.error();
-    return NbdConnection{std::move(made), exported.value()};
+    return NbdConnection{std::move(made), exported.value(), announcement};
 }
 
 }  // namespace
@@ -314,11 +353,20 @@ bool NbdExport::read_only() const { return (flags & wire::kReadOnly) != 0; }
 bool NbdExport::can_flush() const { return (flags & wire::kSendFlush) != 0; }
 bool NbdExport::can_write_zeroes() const { return (flags & wire::kSendWriteZeroes) != 0; }
 
-Outcome<NbdConnection> connect_nbd(const NbdPlace& place, std::chrono::milliseconds limit) {
+NbdAnnouncement new_session() {
+    NbdAnnouncement made;
+    // Within these sizes, once the system is up, it neither fails nor gives less.
+    const ssize_t got = getrandom(made.session.data(), made.session.size(), 0);
+    CHECK(got == static_cast<ssize_t>(made.session.size()));
+    return made;
+}
+
+Outcome<NbdConnection> connect_nbd(const NbdPlace& place, const NbdAnnouncement& announcement,
+                                   std::chrono::milliseconds limit) {
     const Clock::time_point deadline = Clock::now() + limit;
     Problem problem{Errc::not_found, place.text + ": no address"};
     for (const SocketAddress& address : place.addresses) {
-        Outcome<NbdConnection> made = connect_to(address, place, deadline);
+        Outcome<NbdConnection> made = connect_to(address, place, announcement, deadline);
         if (made.ok()) return made;
         problem = made.error();
     }

@@ -2,8 +2,8 @@
 //
 // When the server dies: the kernel keeps the requests. Those that were not sent wait for the next
 // connection, those that were sent and not answered are sent again when their own timeout fires.
-// The old socket is shut down before the connector opens the next one, so that the server has
-// drained one before it serves the other.
+// The old socket is shut down before the connector opens and announces the next one, so that the
+// server has ended with one before it serves the other.
 #include "tools/attach/nbd_daemon.h"
 
 #include <poll.h>
@@ -37,13 +37,13 @@ constexpr std::chrono::seconds kDisconnectLimit{10};
 
 class NbdDaemon {
 public:
-    NbdDaemon(NbdDaemonPlan plan, const NbdExport& exported, DaemonChannel channel)
+    NbdDaemon(NbdDaemonPlan plan, const NbdConnection& first, DaemonChannel channel)
         : attachment_(plan.attachment),
           timeout_(plan.timeout),
-          exported_(exported),
+          exported_(first.exported),
           channel_(std::move(channel)),
           log_(attachment_.log()),
-          connector_(std::move(plan.place), exported),
+          connector_(std::move(plan.place), first.exported, first.announced),
           detacher_(
               {[this] { return std::vector<std::string>{device_}; },
                [](const std::string& device) { return disconnect_nbd(device, kDisconnectLimit); }},
@@ -248,7 +248,7 @@ void NbdDaemon::watch_flush() {
 
 void run_nbd_daemon(NbdDaemonPlan plan, NbdConnection connection, DaemonChannel channel) {
     const std::string denied = prepare_for_low_memory();
-    NbdDaemon daemon(std::move(plan), connection.exported, std::move(channel));
+    NbdDaemon daemon(std::move(plan), connection, std::move(channel));
     daemon.run(std::move(connection.socket), denied);
     // Without unwinding: a thread may be in the middle of an attempt to reconnect.
     _exit(0);

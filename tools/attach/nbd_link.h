@@ -2,8 +2,9 @@
 //
 // The transmission phase of one NBD export over a succession of connections. Every request that
 // has no answer stays in one list, in the order in which it was submitted; a new connection begins
-// by sending that list again. So a request is never lost, and since there is never more than one
-// connection, whose predecessor is closed, no late duplicate can follow a newer write.
+// by sending that list again. So a request is never lost. There is never more than one connection:
+// the one before is closed, and the server, which may see that late, has been told of the new one
+// (NbdAnnouncement), so that no late duplicate can follow a newer write.
 //
 // Does no waiting of its own: the owner polls the socket and calls send and receive.
 #pragma once

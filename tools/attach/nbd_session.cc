@@ -24,7 +24,7 @@ NbdSession::NbdSession(NbdPlace place, NbdConnection first, Limits limits, Daemo
     : log_(log),
       timeout_(limits.timeout),
       link_(limits.requests_max, limits.read_bytes_max),
-      connector_(std::move(place), first.exported) {
+      connector_(std::move(place), first.exported, first.announced) {
     link_.connect(std::move(first.socket));
 }
 

@@ -20,6 +20,7 @@ inline constexpr uint16_t kServerNoZeroes = 2;
 
 inline constexpr uint32_t kOptExportName = 1;
 inline constexpr uint32_t kOptGo = 7;
+inline constexpr uint32_t kOptAnnounce = 0x47454d31;  // Gemel's own: net/README.md, "Announcing".
 inline constexpr uint32_t kReplyAck = 1;
 inline constexpr uint32_t kReplyInfo = 3;
 inline constexpr uint32_t kReplyErrorBit = 1u << 31;
@@ -67,6 +68,12 @@ struct OptionReply {
     be32 length;
 };
 static_assert(sizeof(OptionReply) == 20);
+
+struct Announcement {
+    uint8_t session[16];
+    be64 generation;
+};
+static_assert(sizeof(Announcement) == 24 && offsetof(Announcement, generation) == 16);
 
 struct InfoExport {
     be16 type;

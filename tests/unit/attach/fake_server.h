@@ -91,21 +91,30 @@ public:
         greeting.flags = flags;
         send(greeting);
     }
+    // As far as the first option that every server knows.
     void greet(uint16_t flags = wire::kServerFixedNewstyle | wire::kServerNoZeroes) {
+        greet_silently(flags);
+        EXPECT_EQ(take_option(), wire::kOptAnnounce);
+        announced.push_back(option_data);
+        reply(wire::kErrorUnsupported);
+    }
+    void greet_silently(uint16_t flags = wire::kServerFixedNewstyle | wire::kServerNoZeroes) {
         send_greeting(flags);
         receive_bytes(4);
     }
-    // The next option; its data is dropped.
+    // The next option; its data is kept until the one after it.
     uint32_t take_option() {
         const std::optional<wire::Option> option = receive<wire::Option>();
         if (!option) return 0;
-        receive_bytes(option->length);
-        return option->option;
+        option_data = receive_bytes(option->length);
+        option_ = option->option;
+        return option_;
     }
+    // To the option taken last.
     void reply(uint32_t type, std::span<const std::byte> body = {}) {
         wire::OptionReply header;
         header.magic = wire::kOptionReplyMagic;
-        header.option = wire::kOptGo;
+        header.option = option_;
         header.type = type;
         header.length = static_cast<uint32_t>(body.size());
         send(header);
@@ -153,7 +162,11 @@ public:
     static constexpr uint16_t kGoodFlags =
         wire::kHasFlags | wire::kSendFlush | wire::kSendWriteZeroes;
 
+    std::vector<std::byte> option_data;
+    std::vector<std::vector<std::byte>> announced;  // By greet(), one for each connection.
+
 private:
+    uint32_t option_ = 0;
     std::string folder_;
     std::string path_;
     std::optional<FileDescriptor> listener_;

@@ -17,10 +17,17 @@ using testing::HasSubstr;
 constexpr uint64_t kSize = 1u << 20;
 constexpr std::chrono::seconds kPatience{60};
 
+NbdAnnouncement announcement() {
+    NbdAnnouncement made;
+    for (uint8_t i = 0; i < 16; ++i) made.session[i] = i;
+    made.generation = 0x0102030405060708;
+    return made;
+}
+
 // What comes of a connection to a server that does `steps`.
 Outcome<NbdConnection> connect_while(FakeServer& server, const std::function<void()>& steps) {
     std::thread thread(steps);
-    Outcome<NbdConnection> result = connect_nbd(server.place(), kPatience);
+    Outcome<NbdConnection> result = connect_nbd(server.place(), announcement(), kPatience);
     thread.join();
     return result;
 }
@@ -47,6 +54,46 @@ TEST(NbdConnect, LearnsTheExport) {
     EXPECT_EQ(found.block_minimum, 512u);
     EXPECT_EQ(found.block_preferred, 8192u);
     EXPECT_EQ(found.payload_maximum, 1u << 20);
+}
+
+// The bytes are those that net/README.md shows.
+TEST(NbdConnect, AnnouncesItselfBeforeItAsksForTheExport) {
+    FakeServer server;
+    const Outcome<NbdConnection> made = connect_while(server, [&] {
+        server.accept();
+        server.greet_silently();
+        EXPECT_EQ(server.take_option(), 0x47454d31u);
+        server.announced.push_back(server.option_data);
+        server.reply(wire::kReplyAck);
+        EXPECT_EQ(server.take_option(), wire::kOptGo);
+        server.export_info(kSize, FakeServer::kGoodFlags);
+        server.reply(wire::kReplyAck);
+    });
+    ASSERT_TRUE(made.ok()) << made.error().text;
+    EXPECT_EQ(made.value().announced.generation, announcement().generation);
+    std::vector<std::byte> expected;
+    for (int i = 0; i < 16; ++i) expected.push_back(static_cast<std::byte>(i));
+    for (int i = 1; i <= 8; ++i) expected.push_back(static_cast<std::byte>(i));
+    EXPECT_EQ(server.announced.front(), expected);
+}
+
+TEST(NbdConnect, AServerThatHasANewerConnectionIsLeftAlone) {
+    FakeServer server;
+    const std::string said = "a newer connection is there already";
+    const Outcome<NbdConnection> made = connect_while(server, [&] {
+        server.accept();
+        server.greet_silently();
+        server.take_option();
+        server.reply(wire::kErrorPolicy, std::as_bytes(std::span(said)));
+        EXPECT_EQ(server.take_option(), 0u);
+    });
+    ASSERT_FALSE(made.ok());
+    EXPECT_THAT(made.error().text, HasSubstr(said));
+}
+
+TEST(NbdConnect, EverySessionIsAnother) {
+    EXPECT_NE(new_session().session, new_session().session);
+    EXPECT_EQ(new_session().generation, 0u);
 }
 
 TEST(NbdConnect, FallsBackToExportNameWithOldServers) {
@@ -84,14 +131,15 @@ TEST(NbdConnect, NobodyThere) {
     FakeServer server;
     const NbdPlace place = server.place();
     server.die();
-    const Outcome<NbdConnection> made = connect_nbd(place, kPatience);
+    const Outcome<NbdConnection> made = connect_nbd(place, announcement(), kPatience);
     ASSERT_FALSE(made.ok());
     EXPECT_EQ(made.error().code, Errc::closed);
 }
 
 TEST(NbdConnect, GivesUpOnASilentServer) {
     FakeServer server;
-    const Outcome<NbdConnection> made = connect_nbd(server.place(), std::chrono::milliseconds(50));
+    const Outcome<NbdConnection> made =
+        connect_nbd(server.place(), announcement(), std::chrono::milliseconds(50));
     ASSERT_FALSE(made.ok());
     EXPECT_EQ(made.error().code, Errc::timed_out);
 }
@@ -153,6 +201,11 @@ void claims_a_huge_answer(FakeServer& server) {
     header.length = 0xffffffffu;
     server.send(header);
 }
+void informs_about_an_announcement(FakeServer& server) {
+    server.greet_silently();
+    server.take_option();
+    server.export_info(kSize, FakeServer::kGoodFlags);
+}
 void never_ends(FakeServer& server) {
     after_go(server);
     for (int i = 0; i < 64; ++i) server.export_info(kSize, 0);
@@ -161,7 +214,8 @@ void never_ends(FakeServer& server) {
 INSTANTIATE_TEST_SUITE_P(All, HostileServer,
                          testing::Values(closes_at_once, sends_noise, is_ancient, tells_no_size,
                                          has_no_bytes, is_too_large, cuts_an_info_short,
-                                         has_odd_block_sizes, claims_a_huge_answer, never_ends));
+                                         has_odd_block_sizes, claims_a_huge_answer,
+                                         informs_about_an_announcement, never_ends));
 
 TEST(NbdExportDifference, SeesWhatARunningDeviceCannotBear) {
     NbdExport before;

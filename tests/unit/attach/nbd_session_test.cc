@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <cstring>
 #include <deque>
 #include <functional>
 #include <optional>
@@ -40,7 +41,7 @@ class NbdSessionTest : public testing::Test {
 protected:
     void begin(std::chrono::milliseconds timeout) {
         std::thread thread([this] { server.open(kSize); });
-        Outcome<NbdConnection> made = connect_nbd(server.place(), kPatience);
+        Outcome<NbdConnection> made = connect_nbd(server.place(), new_session(), kPatience);
         thread.join();
         ASSERT_TRUE(made.ok()) << made.error().text;
         session.emplace(server.place(), std::move(made).value(),
@@ -179,6 +180,25 @@ TEST_F(NbdSessionTest, AnotherDeviceInItsPlaceGetsNothing) {
     EXPECT_EQ(write.result, EIO);
     turn_until([&] { return session->connected(); });
     thread.join();
+}
+
+TEST_F(NbdSessionTest, EveryConnectionIsAnnouncedAsALaterOneOfItsSession) {
+    begin(kPatience);
+    for (int i = 0; i < 3; ++i) {
+        server.hang_up();
+        turn_until([&] { return !session->connected(); });
+        std::thread thread([this] { server.open(kSize); });
+        turn_until([&] { return session->connected(); });
+        thread.join();
+    }
+    ASSERT_EQ(server.announced.size(), 4u);
+    for (size_t i = 0; i < 4; ++i) {
+        wire::Announcement announcement;
+        ASSERT_EQ(server.announced[i].size(), sizeof announcement);
+        std::memcpy(&announcement, server.announced[i].data(), sizeof announcement);
+        EXPECT_EQ(std::memcmp(announcement.session, server.announced[0].data(), 16), 0);
+        EXPECT_EQ(announcement.generation.get(), i);
+    }
 }
 
 TEST_F(NbdSessionTest, FinishingIsBoundedWithASilentServer) {
