@@ -17,6 +17,8 @@ import tempfile
 import threading
 import time
 
+from direct_io import direct_write, write_fails
+
 RUN = "/run/gemel"
 # Some thousand files that every machine that builds C++ has.
 TREE = "/usr/include/c++"
@@ -214,18 +216,6 @@ def gone(process):
         return True
 
 
-def direct_write(device, offset, data, flags=0):
-    """Writes past the page cache, so that the server's answer is the result."""
-    import mmap
-    with mmap.mmap(-1, len(data)) as aligned:
-        aligned.write(data)
-        fd = os.open(device, os.O_WRONLY | os.O_DIRECT | flags)
-        try:
-            return os.pwrite(fd, aligned, offset)
-        finally:
-            os.close(fd)
-
-
 def refuses_what_cannot_work(world):
     before = footprint()
     uri = f"nbd+unix:///vol?socket={world.folder}/nobody.sock"
@@ -379,11 +369,7 @@ def fails_after_the_timeout_and_recovers(world):
     server = world.server()
     device = world.attach(server.uri(), "--timeout", "2s")
     server.kill()
-    try:
-        direct_write(device, 0, b"x" * 4096)
-        raise Failure("a write without a server succeeded")
-    except OSError as error:
-        check(error.errno == 5, f"not EIO: {error}")
+    check(write_fails(device), "a write without a server succeeded")
     server.start()
     _, log = world.daemon(device)
     wait_until(lambda: "connected again" in read_file(log), "it comes back")
@@ -395,20 +381,34 @@ def fails_after_the_timeout_and_recovers(world):
 
 def refuses_another_device_in_its_place(world):
     server = world.server()
-    device = world.attach(server.uri())
+    refuses_while_replaced(world, server, lambda: restart_with_size(server, 128 * MIB),
+                           lambda: restart_with_size(server, 256 * MIB))
+
+
+def restart_with_size(server, size):
     server.kill()
-    os.truncate(server.image, 128 * MIB)
+    os.truncate(server.image, size)
     server.start()
+
+
+def refuses_another_volume_of_the_same_size(world):
+    first, second = (GemelServer(world.gemel, tempfile.mkdtemp(dir=world.folder), 256 * MIB)
+                     for _ in range(2))
+    second.socket = first.socket
+    world.add(first)
+    world.servers.append(second)
+    refuses_while_replaced(world, first, lambda: (first.kill(), second.start()),
+                           lambda: (second.kill(), first.start()))
+
+
+def refuses_while_replaced(world, server, replace, bring_back):
+    device = world.attach(server.uri(), "--timeout", "2s")
     _, log = world.daemon(device)
+    replace()
     wait_until(lambda: "another one now" in read_file(log), "the log says so")
-    try:
-        direct_write(device, 0, b"x" * 4096)
-        raise Failure("a write to another device succeeded")
-    except OSError as error:
-        check(error.errno == 5, f"not EIO: {error}")
-    server.kill()
-    os.truncate(server.image, 256 * MIB)
-    server.start()
+    check(write_fails(device), "a write to another device succeeded")
+    check(read_file(log).count("another one now") == 1, "the log says so once")
+    bring_back()
     wait_until(lambda: "connected again" in read_file(log), "it comes back")
     direct_write(device, 0, b"y" * 4096)
     world.detach(device)
@@ -539,7 +539,8 @@ def works_with_gemel_itself(world):
 
 CASES = [refuses_what_cannot_work, is_the_same_disk, keeps_what_is_in_use,
          survives_a_killed_server, carries_a_file_system, fails_after_the_timeout_and_recovers,
-         refuses_another_device_in_its_place, can_always_be_detached,
+         refuses_another_device_in_its_place, refuses_another_volume_of_the_same_size,
+         can_always_be_detached,
          leaves_nothing_when_interrupted, clears_what_a_dead_daemon_left,
          serves_read_only_exports, works_with_gemel_itself]
 

@@ -78,16 +78,16 @@ void Connector::attempt() {
     ++announcement_.generation;
     Outcome<NbdConnection> made = connect_nbd(place_, announcement_, kHandshakeLimit);
     if (!made.ok()) {
-        report(News{std::nullopt, made.error().text, false});
+        report(News{std::nullopt, made.error().text});
         return;
     }
+    // Waited for as a server that is away is: the right one may come back.
     const std::string changed = difference(expected_, made.value().exported);
     if (!changed.empty()) {
-        report(
-            News{std::nullopt, place_.text + ": the export is another one now: " + changed, true});
+        report(News{std::nullopt, place_.text + ": the export is another one now: " + changed});
         return;
     }
-    report(News{std::move(made).value(), "", false});
+    report(News{std::move(made).value(), ""});
 }
 
 void Connector::run() {

@@ -21,7 +21,6 @@ public:
     struct News {
         std::optional<NbdConnection> connection;
         std::string problem;
-        bool another_export = false;  // A server answers there, but with another device.
     };
 
     // Starts the thread; it sleeps until start(). `expected` is what must be found again, and

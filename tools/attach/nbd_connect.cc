@@ -25,6 +25,7 @@ using Clock = std::chrono::steady_clock;
 // Longer option replies than this are not for us to keep: no message or info needs as much.
 constexpr uint32_t kOptionReplyBytesMax = 64u << 10;
 constexpr int kOptionRepliesMax = 64;
+constexpr size_t kDescriptionBytesMax = 4096;  // Of any string, says the protocol.
 constexpr int kSocketBufferBytes = 4 << 20;
 
 // The text is the server's: nothing that could play with a terminal is printed.
@@ -173,7 +174,8 @@ Outcome<void> Handshake::send_go() {
     const be32 name_bytes = static_cast<uint32_t>(name.size());
     std::memcpy(body.data(), &name_bytes, sizeof name_bytes);
     body += name;
-    const be16 wanted[2] = {uint16_t{1}, wire::kInfoBlockSize};  // One request: the block sizes.
+    // Two requests for information.
+    const be16 wanted[3] = {uint16_t{2}, wire::kInfoDescription, wire::kInfoBlockSize};
     body.append(reinterpret_cast<const char*>(wanted), sizeof wanted);
     return send_option(wire::kOptGo, std::as_bytes(std::span(body)));
 }
@@ -196,6 +198,10 @@ Outcome<void> Handshake::take_info(std::span<const std::byte> body, NbdExport& f
         found.block_minimum = info.minimum;
         found.block_preferred = info.preferred;
         found.payload_maximum = info.maximum;
+    } else if (type == wire::kInfoDescription) {
+        const auto text = body.subspan(sizeof type);
+        if (text.size() > kDescriptionBytesMax) return broken("a malformed answer");
+        found.description.assign(reinterpret_cast<const char*>(text.data()), text.size());
     }
     return {};
 }
@@ -377,6 +383,11 @@ std::string difference(const NbdExport& before, const NbdExport& now) {
     if (before.size != now.size) {
         return "its size is " + std::to_string(now.size) + " bytes instead of " +
                std::to_string(before.size);
+    }
+    // Gemel's server puts the volume's UUID there.
+    if (!before.description.empty() && before.description != now.description) {
+        return "it is '" + printable(now.description) + "' instead of '" +
+               printable(before.description) + "'";
     }
     if (now.read_only() && !before.read_only()) return "it is read-only now";
     if (before.can_flush() && !now.can_flush()) return "it takes no flush any more";

@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <string>
 
 #include "blockdev/result.h"
 #include "tools/attach/nbd_uri.h"
@@ -20,6 +21,7 @@ struct NbdExport {
     uint32_t block_minimum = 1;  // Powers of two; the protocol's defaults where nothing was said.
     uint32_t block_preferred = 4096;
     uint32_t payload_maximum = 32u << 20;
+    std::string description;  // Empty if the server gave none.
 
     bool read_only() const;
     bool can_flush() const;

@@ -97,7 +97,6 @@ void NbdSession::hear(Connector::News news) {
         return;
     }
     log_.say(news.problem);
-    if (news.another_export && state_ == State::waiting) give_up("this is another device");
 }
 
 void NbdSession::come_back(NbdConnection connection) {

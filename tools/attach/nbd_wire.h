@@ -29,6 +29,7 @@ inline constexpr uint32_t kErrorPolicy = kReplyErrorBit + 2;
 inline constexpr uint32_t kErrorTlsRequired = kReplyErrorBit + 5;
 inline constexpr uint32_t kErrorUnknownExport = kReplyErrorBit + 6;
 inline constexpr uint16_t kInfoExport = 0;
+inline constexpr uint16_t kInfoDescription = 2;
 inline constexpr uint16_t kInfoBlockSize = 3;
 
 inline constexpr uint16_t kHasFlags = 1 << 0;

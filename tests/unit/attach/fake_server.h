@@ -127,15 +127,22 @@ public:
         info.flags = flags;
         reply(wire::kReplyInfo, bytes_of(info));
     }
-    // A whole handshake, as a good server does it.
-    void open(uint64_t size) {
-        ASSERT_TRUE(accept());
-        handshake(size);
+    void description_info(const std::string& description) {
+        std::vector<std::byte> info = bytes_from(be16(wire::kInfoDescription));
+        const auto text = std::as_bytes(std::span(description));
+        info.insert(info.end(), text.begin(), text.end());
+        reply(wire::kReplyInfo, info);
     }
-    void handshake(uint64_t size) {
+    // A whole handshake, as a good server does it.
+    void open(uint64_t size, const std::string& description = "") {
+        ASSERT_TRUE(accept());
+        handshake(size, description);
+    }
+    void handshake(uint64_t size, const std::string& description = "") {
         greet();
         EXPECT_EQ(take_option(), wire::kOptGo);
         export_info(size, kGoodFlags);
+        if (!description.empty()) description_info(description);
         reply(wire::kReplyAck);
     }
     // The next request, with its payload read.
@@ -166,6 +173,12 @@ public:
     std::vector<std::vector<std::byte>> announced;  // By greet(), one for each connection.
 
 private:
+    template <typename T>
+    static std::vector<std::byte> bytes_from(const T& value) {
+        const auto bytes = bytes_of(value);
+        return {bytes.begin(), bytes.end()};
+    }
+
     uint32_t option_ = 0;
     std::string folder_;
     std::string path_;

@@ -45,10 +45,12 @@ TEST(NbdConnect, LearnsTheExport) {
         sizes.preferred = 8192u;
         sizes.maximum = 1u << 20;
         server.reply(wire::kReplyInfo, bytes_of(sizes));
+        server.description_info("gemel 1234");
         server.reply(wire::kReplyAck);
     });
     ASSERT_TRUE(made.ok()) << made.error().text;
     const NbdExport& found = made.value().exported;
+    EXPECT_EQ(found.description, "gemel 1234");
     EXPECT_EQ(found.size, kSize);
     EXPECT_TRUE(found.read_only() && found.can_flush() && found.can_write_zeroes());
     EXPECT_EQ(found.block_minimum, 512u);
@@ -201,6 +203,12 @@ void claims_a_huge_answer(FakeServer& server) {
     header.length = 0xffffffffu;
     server.send(header);
 }
+void describes_at_length(FakeServer& server) {
+    after_go(server);
+    server.export_info(kSize, FakeServer::kGoodFlags);
+    server.description_info(std::string(4097, 'x'));
+    server.reply(wire::kReplyAck);
+}
 void informs_about_an_announcement(FakeServer& server) {
     server.greet_silently();
     server.take_option();
@@ -215,7 +223,8 @@ INSTANTIATE_TEST_SUITE_P(All, HostileServer,
                          testing::Values(closes_at_once, sends_noise, is_ancient, tells_no_size,
                                          has_no_bytes, is_too_large, cuts_an_info_short,
                                          has_odd_block_sizes, claims_a_huge_answer,
-                                         informs_about_an_announcement, never_ends));
+                                         describes_at_length, informs_about_an_announcement,
+                                         never_ends));
 
 TEST(NbdExportDifference, SeesWhatARunningDeviceCannotBear) {
     NbdExport before;
@@ -241,6 +250,19 @@ TEST(NbdExportDifference, SeesWhatARunningDeviceCannotBear) {
     now = before;
     now.payload_maximum = 4096;
     EXPECT_THAT(difference(before, now), HasSubstr("requests"));
+}
+
+TEST(NbdExportDifference, SeesAnotherVolumeOfTheSameSize) {
+    NbdExport before;
+    before.size = kSize;
+    NbdExport now = before;
+    now.description = "gemel b\x1b[2J";
+    EXPECT_EQ(difference(before, now), "") << "nothing was known of it";
+    before.description = "gemel a";
+    EXPECT_EQ(difference(before, now), "it is 'gemel b?[2J' instead of 'gemel a'");
+    EXPECT_EQ(difference(before, before), "");
+    now.description = "";
+    EXPECT_NE(difference(before, now), "");
 }
 
 }  // namespace

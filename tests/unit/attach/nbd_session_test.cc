@@ -39,8 +39,8 @@ public:
 // A session on a fake server. The server's side runs in threads of the tests' own.
 class NbdSessionTest : public testing::Test {
 protected:
-    void begin(std::chrono::milliseconds timeout) {
-        std::thread thread([this] { server.open(kSize); });
+    void begin(std::chrono::milliseconds timeout, const std::string& description = "") {
+        std::thread thread([this, description] { server.open(kSize, description); });
         Outcome<NbdConnection> made = connect_nbd(server.place(), new_session(), kPatience);
         thread.join();
         ASSERT_TRUE(made.ok()) << made.error().text;
@@ -165,20 +165,41 @@ TEST_F(NbdSessionTest, AServerThatDiesOfARequestDoesNotHoldItForEver) {
     thread.join();
 }
 
+// It may be gone again before the timeout: then no request has failed.
 TEST_F(NbdSessionTest, AnotherDeviceInItsPlaceGetsNothing) {
-    begin(kPatience);
+    begin(kPatience, "gemel a");
     Request& write = submit(1);
     turn();
     take_offsets(1);
     server.hang_up();
     std::thread thread([this] {
-        server.open(2 * kSize);
-        EXPECT_FALSE(server.take_request().has_value());
-        server.open(kSize);
+        server.open(2 * kSize, "gemel a");
+        EXPECT_FALSE(server.take_request().has_value()) << "of another size";
+        server.open(kSize, "gemel b");
+        EXPECT_FALSE(server.take_request().has_value()) << "another volume";
+        server.open(kSize, "gemel a");
+        EXPECT_THAT(take_offsets(1), ElementsAre(1));
+        server.answer(taken[0]);
+    });
+    turn_until([&] { return write.finished(); });
+    thread.join();
+    EXPECT_EQ(write.result, 0);
+}
+
+TEST_F(NbdSessionTest, AnotherDeviceIsNotWaitedOutForEver) {
+    begin(std::chrono::milliseconds(100), "gemel a");
+    Request& write = submit(1);
+    server.hang_up();
+    std::thread thread([this] {
+        while (server.accept()) {
+            server.handshake(kSize, "gemel b");
+            EXPECT_FALSE(server.take_request().has_value());
+        }
     });
     turn_until([&] { return write.finished(); });
     EXPECT_EQ(write.result, EIO);
-    turn_until([&] { return session->connected(); });
+    session.reset();
+    server.refuse();
     thread.join();
 }
 
