@@ -17,10 +17,6 @@ constexpr size_t kMinimumCachedPages = 64;
 
 const IndexEntry kNeverWritten{};
 
-uint64_t index_checksum(const IndexPage& page, uint64_t seed) {
-    return ecc::hash64(bytes_of(page).subspan(sizeof(le64)), seed);
-}
-
 }  // namespace
 
 PageName PageName::decode(const IndexEntry& entry) {
@@ -34,6 +30,18 @@ IndexEntry PageName::encode() const {
     entry.word = sequence << kSequenceShift | static_cast<uint64_t>(state) << kStateShift | slot;
     entry.checksum = checksum;
     return entry;
+}
+
+uint64_t index_page_checksum(const IndexPage& page, uint64_t seed) {
+    return ecc::hash64(bytes_of(page).subspan(sizeof(le64)), seed);
+}
+
+uint64_t newest_sequence(const IndexPage& page) {
+    uint64_t newest = 0;
+    for (const IndexEntry& entry : page.entries) {
+        newest = std::max(newest, PageName::decode(entry).sequence);
+    }
+    return newest;
 }
 
 ChecksumTable::ChecksumTable(Env& env, Disk& disk, const Layout& layout, Uuid member,
@@ -86,10 +94,8 @@ Task<Status> ChecksumTable::load_index(unsigned level, uint64_t number) {
         const Status status = co_await disk_.read(offset, {buffer.get(), sizeof(IndexPage)});
         if (!status.ok()) co_return status;
         if (levels_[level].pages[number]) co_return Status::success();  // Another was faster.
-        const uint64_t computed = index_checksum(page, place_seed(member_, offset));
-        if (name.state != PageState::data || page.checksum != computed ||
-            computed != name.checksum || page.magic != kIndexMagic || page.level != level ||
-            page.number != number) {
+        if (name.state != PageState::data || page.checksum != name.checksum ||
+            !is_whole(page, level, number, offset)) {
             co_return Error{Errc::corrupt, 0, "page index"};
         }
     }
@@ -122,7 +128,10 @@ Task<Result<PageName>> ChecksumTable::page_name(uint64_t page) {
         co_return PageName::decode(*entry);
     }
     const Status status = co_await load_chain(page);
-    if (!status.ok()) co_return status.error();
+    if (!status.ok()) {
+        suspect_ = page;
+        co_return status.error();
+    }
     co_return PageName::decode(*loaded_entry(page));
 }
 
@@ -163,12 +172,9 @@ Task<Status> ChecksumTable::write_index_page(unsigned level, uint64_t number) {
     const bool moved = levels_[level].moved.contains(number);
     if (!moved && name.state == PageState::data) name.slot ^= 1;
     name.state = PageState::data;
-    name.sequence = 0;
-    for (const IndexEntry& entry : page.entries) {
-        name.sequence = std::max(name.sequence, PageName::decode(entry).sequence);
-    }
+    name.sequence = newest_sequence(page);
     const uint64_t offset = index_offset(level, number, name.slot);
-    page.checksum = index_checksum(page, place_seed(member_, offset));
+    page.checksum = index_page_checksum(page, place_seed(member_, offset));
     name.checksum = page.checksum;
     const Status status = co_await disk_.write(offset, bytes_of(page));
     if (!status.ok()) co_return status;
@@ -213,6 +219,12 @@ const ChecksumPage* ChecksumTable::cache(uint64_t page, const ChecksumPage& valu
 }
 
 Task<Result<const ChecksumPage*>> ChecksumTable::load_page(uint64_t page) {
+    const Result<const ChecksumPage*> loaded = co_await try_load_page(page);
+    if (!loaded.ok()) suspect_ = page;
+    co_return loaded;
+}
+
+Task<Result<const ChecksumPage*>> ChecksumTable::try_load_page(uint64_t page) {
     const Status indexed = co_await load_chain(page);
     if (!indexed.ok()) co_return indexed.error();
     AlignedBytes buffer = allocate_aligned(sizeof(ChecksumPage));
@@ -236,10 +248,11 @@ Task<Result<const ChecksumPage*>> ChecksumTable::load_page(uint64_t page) {
             rewriting_.contains(page)) {
             continue;
         }
-        const uint64_t computed =
-            ecc::hash64({buffer.get(), sizeof(ChecksumPage)}, place_seed(member_, offset));
-        if (computed != name.checksum) co_return Error{Errc::corrupt, 0, "checksum page"};
-        co_return cache(page, *reinterpret_cast<const ChecksumPage*>(buffer.get()));
+        const auto& values = *reinterpret_cast<const ChecksumPage*>(buffer.get());
+        if (page_checksum(page, name.slot, values) != name.checksum) {
+            co_return Error{Errc::corrupt, 0, "checksum page"};
+        }
+        co_return cache(page, values);
     }
 }
 
@@ -284,7 +297,10 @@ Task<Status> ChecksumTable::lookup(uint64_t first_block, std::span<uint64_t> out
 Task<Status> ChecksumTable::write_page(uint64_t page, const ChecksumPage& values,
                                        uint64_t sequence) {
     const Status indexed = co_await load_chain(page);
-    if (!indexed.ok()) co_return indexed;
+    if (!indexed.ok()) {
+        suspect_ = page;
+        co_return indexed;
+    }
     PageName name = PageName::decode(*loaded_entry(page));
     const bool moved = moved_pages_.contains(page);
     if (!moved && name.state == PageState::data) name.slot ^= 1;
@@ -294,7 +310,7 @@ Task<Status> ChecksumTable::write_page(uint64_t page, const ChecksumPage& values
     std::memcpy(buffer.get(), &values, sizeof(ChecksumPage));
     name.state = PageState::data;
     name.sequence = std::max(name.sequence, sequence);
-    name.checksum = ecc::hash64({buffer.get(), sizeof(ChecksumPage)}, place_seed(member_, offset));
+    name.checksum = page_checksum(page, name.slot, values);
     if (moved) rewriting_.insert(page);
     const Status status = co_await disk_.write(offset, {buffer.get(), sizeof(ChecksumPage)});
     if (moved) {
@@ -310,7 +326,10 @@ Task<Status> ChecksumTable::write_page(uint64_t page, const ChecksumPage& values
 
 Task<Status> ChecksumTable::mark_zero(uint64_t page, uint64_t sequence) {
     const Status indexed = co_await load_chain(page);
-    if (!indexed.ok()) co_return indexed;
+    if (!indexed.ok()) {
+        suspect_ = page;
+        co_return indexed;
+    }
     PageName name = PageName::decode(*loaded_entry(page));
     // The durable index still names the page in this slot: should data come to the page before that
     // is superseded (a checkpoint that is repeated), it must go to the other one.

@@ -10,15 +10,18 @@
 
 #include <list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "blockdev/buffer_pool.h"
 #include "blockdev/disk.h"
 #include "blockdev/env.h"
 #include "blockdev/layout.h"
+#include "blockdev/table_source.h"
 
 namespace gemel::blockdev {
 
@@ -31,6 +34,11 @@ struct PageName {
     static PageName decode(const IndexEntry& entry);
     IndexEntry encode() const;
 };
+
+// What an index page has in its `checksum`.
+uint64_t index_page_checksum(const IndexPage& page, uint64_t seed);
+// The newest sequence number that an index page names.
+uint64_t newest_sequence(const IndexPage& page);
 
 class ChecksumTable {
 public:
@@ -57,6 +65,31 @@ public:
     std::span<const IndexEntry> roots() const { return roots_; }
     // The superblock naming roots() is durable.
     void commit_roots();
+    // True if write_index() has something to write.
+    bool has_changes() const { return !levels_[1].dirty.empty() || !levels_[2].dirty.empty(); }
+
+    // --- For repair; as with the checkpoint, by one caller at a time.
+    // What keeps the checksums of a page from being read. Device errors count.
+    Task<TableFault> probe(uint64_t page);
+    // Whether `page`, as found at `offset`, is an undamaged index page of this place.
+    bool is_whole(const IndexPage& page, unsigned level, uint64_t number, uint64_t offset) const;
+    // What a checksum page with these values has for its checksum in a slot.
+    uint64_t page_checksum(uint64_t page, unsigned slot, const ChecksumPage& values) const;
+    // Puts an index page with these entries in place of the damaged one: where it lay if it is what
+    // its name says, else into the other slot with the next write_index().
+    Task<Status> restore_index(unsigned level, uint64_t number, const IndexPage& entries);
+    // Rewrites a checksum page where it lies if these values are what its name says; else false.
+    Task<Result<bool>> restore_page(uint64_t page, const ChecksumPage& values);
+    // The page whose table could not be read last, for whoever repairs it; forgets it.
+    std::optional<uint64_t> take_suspect() { return std::exchange(suspect_, std::nullopt); }
+
+    // --- For the scrub: looks at what is on the disk, whatever is in memory. A structure that is not
+    // what its name says is rewritten if its content is in memory, else TableFault says which it is.
+    struct Inspection {
+        TableFault fault = TableFault::none;
+        uint64_t rewritten = 0;
+    };
+    Task<Result<Inspection>> inspect(uint64_t page);
 
     uint64_t memory_bytes() const;
 
@@ -84,6 +117,9 @@ private:
     Task<Status> write_index_page(unsigned level, uint64_t number);
     // The page's values: from the cache, or read and checked. Null is never returned on success.
     Task<Result<const ChecksumPage*>> load_page(uint64_t page);
+    Task<Result<const ChecksumPage*>> try_load_page(uint64_t page);
+    Task<Status> write_and_read_back(uint64_t offset, std::span<const std::byte> bytes);
+    Task<Result<bool>> is_on_disk(uint64_t offset, uint64_t checksum, bool is_index);
     const ChecksumPage* cached(uint64_t page);
     const ChecksumPage* cache(uint64_t page, const ChecksumPage& values);
 
@@ -99,6 +135,7 @@ private:
     std::unordered_set<uint64_t> moved_pages_;
     std::unordered_set<uint64_t> rewriting_;  // Pages whose named slot is being written.
     Event rewritten_;
+    std::optional<uint64_t> suspect_;
 };
 
 }  // namespace gemel::blockdev

@@ -51,7 +51,8 @@ LocalMember::LocalMember(Env& env, std::unique_ptr<Disk> disk,
       table_(env, *disk_, layout_, superblocks_.current().member, cache_bytes),
       log_(env, *disk_, layout_, superblocks_.current().tail),
       reader_(*disk_, layout_, superblocks_.current().volume, hasher_, pool),
-      junk_(allocate_aligned(kBlockSize)) {
+      junk_(allocate_aligned(kBlockSize)),
+      table_free_(env) {
     table_.load_roots({superblocks_.current().roots, superblocks_.current().root_count});
 }
 
@@ -89,7 +90,7 @@ Task<Status> LocalMember::claim() {
 
 Task<Status> LocalMember::begin_epoch(const ConfigurationRecord& configuration,
                                       std::span<const EpochRecord> history) {
-    CHECK(!checkpointing_ && log_.records().empty());
+    CHECK(!table_taken_ && log_.records().empty());
     const EpochRecord& epoch = configuration.epoch;
     CHECK(log_.tail_after(0).sequence == epoch.first_sequence);
     log_.restart(chain_start(epoch.id, epoch.previous_hash));
@@ -109,8 +110,25 @@ Task<Status> LocalMember::close() {
 
 // --- Checkpoint
 
+Task<void> LocalMember::take_table() {
+    while (table_taken_) co_await table_free_.wait();
+    table_taken_ = true;
+}
+
+void LocalMember::give_table() {
+    table_taken_ = false;
+    table_free_.notify_all();
+}
+
 Task<Status> LocalMember::checkpoint(uint64_t sequence, uint64_t bytes_wanted, size_t window) {
-    CHECK(!checkpointing_);
+    co_await take_table();
+    const Status status = co_await checkpoint_taken(sequence, bytes_wanted, window);
+    give_table();
+    co_return status;
+}
+
+Task<Status> LocalMember::checkpoint_taken(uint64_t sequence, uint64_t bytes_wanted,
+                                           size_t window) {
     Overlay slice;
     size_t count = 0;
     uint64_t bytes = 0;
@@ -124,7 +142,6 @@ Task<Status> LocalMember::checkpoint(uint64_t sequence, uint64_t bytes_wanted, s
         ++count;
     }
     if (count == 0) co_return Status::success();
-    checkpointing_ = true;
     Checkpoint checkpoint(env_, *disk_, layout_, table_, hasher_, slice, window);
     Status status = co_await checkpoint.run();
     if (status.ok()) {
@@ -133,9 +150,8 @@ Task<Status> LocalMember::checkpoint(uint64_t sequence, uint64_t bytes_wanted, s
         std::copy(table_.roots().begin(), table_.roots().end(), superblock.roots);
         status = co_await superblocks_.write_one();
     }
-    checkpointing_ = false;
     if (!status.ok()) {
-        if (status.error().code != Errc::no_space) ++counters_.write_errors;
+        if (status.error().code == Errc::io) ++counters_.write_errors;
         co_return status;
     }
     table_.commit_roots();

@@ -43,6 +43,16 @@ public:
     Task<Result<bool>> is_allocated(uint64_t first_block, uint64_t count) override;
     Result<uint64_t> free_bytes() const override { return disk_->free_bytes(); }
 
+    Task<Status> rewrite(uint64_t block, const std::byte* data) override;
+    Task<Status> page_values(uint64_t page, PageVersion version, PageValues& out) override;
+    Task<Status> repair_table(uint64_t page, TableSource& source) override;
+    Task<Result<bool>> inspect_table(uint64_t page) override;
+    std::optional<uint64_t> take_suspect_page() override { return table_.take_suspect(); }
+    Task<Result<uint64_t>> home_checksum(uint64_t block) override;
+    Task<Result<uint64_t>> previous_checksum(uint64_t block) override;
+    Task<Status> read_raw(uint64_t first_block, uint64_t count, std::byte* out) override;
+    std::optional<uint64_t> logged_checksum(uint64_t block) const override;
+
     Task<Result<Logged>> read_log(uint64_t head, ChainLink link) override;
     Task<Status> complete_log(BatchRef batch, uint64_t offset) override;
     void adopt(BatchRef batch, uint64_t offset) override;
@@ -67,6 +77,10 @@ private:
     Task<Status> read_chunk(uint64_t first_block, uint64_t count, std::byte* out);
     Status verify(uint64_t first_block, std::span<const uint64_t> checksums, const std::byte* out);
     Task<Result<bool>> page_is_zero(uint64_t page);
+    Task<void> take_table();
+    void give_table();
+    Task<Status> checkpoint_taken(uint64_t sequence, uint64_t bytes_wanted, size_t window);
+    Task<Status> write_table();
 
     Env& env_;
     std::unique_ptr<Disk> disk_;
@@ -79,7 +93,9 @@ private:
     Overlay overlay_;
     AlignedBytes junk_;  // Where reads put blocks that nobody wants.
     MemberCounters counters_;
-    bool checkpointing_ = false;
+    // The checkpoint and repairs change the table one at a time.
+    bool table_taken_ = false;
+    Event table_free_;
     bool closed_cleanly_ = false;
 };
 

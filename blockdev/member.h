@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -12,6 +13,7 @@
 #include "blockdev/disk_format.h"
 #include "blockdev/layout.h"
 #include "blockdev/log_ring.h"
+#include "blockdev/table_source.h"
 #include "blockdev/task.h"
 
 namespace gemel::blockdev {
@@ -40,6 +42,8 @@ struct MemberCounters {
     uint64_t read_errors = 0;
     uint64_t write_errors = 0;
     uint64_t checkpoints = 0;
+    uint64_t blocks_healed = 0;
+    uint64_t tables_repaired = 0;  // Checksum and index pages.
 };
 
 // Errors of the device come back as they are; the caller decides what becomes of the member.
@@ -82,6 +86,30 @@ public:
     virtual Task<Result<bool>> is_allocated(uint64_t first_block, uint64_t count) = 0;
     // What its file system could still give; UINT64_MAX where space cannot run out.
     virtual Result<uint64_t> free_bytes() const = 0;
+
+    // --- Repair. Everything found damaged is counted; the caller keeps writes to the blocks away.
+    // Rewrites the home copy of a block with the content that its checksum demands, and reads it
+    // back. Errc::stale, and nothing is done, if this member's checksum demands another one;
+    // success, and nothing is done, if the home copy does not count: the newest is in the log, or
+    // zero.
+    virtual Task<Status> rewrite(uint64_t block, const std::byte* data) = 0;
+    // The checksums of a page as this member knows them.
+    virtual Task<Status> page_values(uint64_t page, PageVersion version, PageValues& out) = 0;
+    // Makes the damaged table of `page` whole again, durably.
+    virtual Task<Status> repair_table(uint64_t page, TableSource& source) = 0;
+    // Looks at the table of `page` on disk. What is damaged there and known in memory is rewritten;
+    // false: repair_table() is needed.
+    virtual Task<Result<bool>> inspect_table(uint64_t page) = 0;
+    // After an operation failed with Errc::corrupt: the page whose table is damaged, if it is that.
+    virtual std::optional<uint64_t> take_suspect_page() = 0;
+    // What the table demands of the home copy of a block; 0: zero. And what it demanded before its
+    // page was written the last time, as far as that is still there.
+    virtual Task<Result<uint64_t>> home_checksum(uint64_t block) = 0;
+    virtual Task<Result<uint64_t>> previous_checksum(uint64_t block) = 0;
+    // The bytes at home, whatever they are worth, and whether the log hides them.
+    virtual Task<Status> read_raw(uint64_t first_block, uint64_t count, std::byte* out) = 0;
+    // The checksum of the version that the log holds of the block.
+    virtual std::optional<uint64_t> logged_checksum(uint64_t block) const = 0;
 
     // --- Opening. Used before the volume serves, in this order.
     // Writes down on the member that this process has it. Until then opening has changed nothing.

@@ -50,10 +50,19 @@ std::vector<MemberEvidence> evidence_of(const Members& members) {
     return evidence;
 }
 
-// A new epoch: on every member, then at the witness; only then is anything served.
+// A new epoch: once all that it follows is stable on every member, on every member, then at the witness; only then is anything served.
 Task<Outcome<ConfigurationRecord>> begin_epoch(Env& env, const Members& members,
                                                const VolumeDescription& description, size_t newest,
                                                const Settled& settled) {
+    // What was read may be what a killed process had written and not flushed: a loss of power now
+    // would take one member back behind the end of the history from which the others go on.
+    for (const auto& member : members) {
+        const Status flushed = co_await member->flush();
+        if (!flushed.ok()) {
+            co_return Problem{flushed.error().code,
+                              member->path() + ": cannot be flushed: " + flushed.error().text()};
+        }
+    }
     const blockdev::Superblock& superblock = members[newest]->superblock();
     const std::vector<blockdev::EpochRecord> history(superblock.epochs,
                                                      superblock.epochs + superblock.epoch_count);

@@ -167,6 +167,10 @@ Task<void> Pacer::checkpoint_member(size_t index, uint64_t sequence, Pace pace) 
         full_member_ = member.path() + ": " + status.error().text();
         co_return;
     }
+    if (status.error().code == Errc::corrupt && repair_) {
+        const Status repaired = co_await repair_(index);
+        if (repaired.ok()) co_return;
+    }
     failed_ = true;
     on_failure_({index, "checkpoint", status.error()});
 }

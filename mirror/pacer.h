@@ -5,6 +5,7 @@
 // log is then stable on all of them, and no crash can leave another one without it.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,11 @@ public:
     Task<void> run();
     void stop();
 
+    // Called when a checkpoint found its member's checksum table damaged: repairs it, so that the
+    // checkpoint can be repeated.
+    using Repair = std::function<Task<Status>(size_t member)>;
+    void set_repair(Repair repair) { repair_ = std::move(repair); }
+
     // Call after logging: cheap, wakes the work when it is due.
     void note_progress();
 
@@ -62,6 +68,7 @@ private:
     Sequencer& sequencer_;
     Flusher& flusher_;
     FailureSink on_failure_;
+    Repair repair_;
     uint64_t log_bytes_total_;
     Event wake_;
     Event done_;

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "blockdev/uuid.h"
+#include "mirror/block_set.h"
+#include "mirror/damage.h"
 
 namespace gemel::mirror {
 
@@ -25,6 +27,8 @@ struct MemberReport {
     uint64_t blocks_verified = 0;
     uint64_t mismatches = 0;
     uint64_t blocks_healed = 0;
+    uint64_t tables_repaired = 0;
+    DamageCounts damage{};  // Healed blocks, by cause.
     uint64_t read_errors = 0;
     uint64_t write_errors = 0;
     uint64_t free_bytes = UINT64_MAX;  // Of its file system; UINT64_MAX for block devices.
@@ -46,6 +50,8 @@ struct VolumeReport {
     uint64_t batches = 0;
     uint64_t checkpoints = 0;
     bool short_of_space = false;  // New allocating writes get ENOSPC.
+    uint64_t unrecoverable_blocks = 0;
+    std::vector<BlockRange> unrecoverable;  // Of which no member has a good copy.
     std::vector<MemberReport> members;
 };
 

@@ -6,6 +6,7 @@
 
 #include "blockdev/assert.h"
 #include "blockdev/log_ring.h"
+#include "mirror/table_peers.h"
 
 namespace gemel::mirror {
 
@@ -202,12 +203,21 @@ Task<Outcome<bool>> Settlement::complete_logs() {
 }
 
 Task<Outcome<bool>> Settlement::bring_home() {
-    for (const Walker& walker : walkers_) {
-        Member& member = *walker.member;
+    std::vector<Member*> members;
+    for (const Walker& walker : walkers_) members.push_back(walker.member);
+    for (size_t i = 0; i < members.size(); ++i) {
+        Member& member = *members[i];
+        std::optional<uint64_t> last_repaired;  // The same one again: it was no help.
         while (member.log_bytes_used() != 0) {
             const Status status =
                 co_await member.checkpoint(settled_.last_sequence, kSliceBytes, kWindow);
             if (status.ok()) continue;
+            const std::optional<uint64_t> damaged = member.take_suspect_page();
+            if (damaged && damaged != last_repaired) {
+                last_repaired = damaged;
+                const Status repaired = co_await repair_table(members, i, *damaged);
+                if (repaired.ok()) continue;
+            }
             if (status.error().code == Errc::no_space) {
                 co_return Problem{Errc::no_space,
                                   member.path() +

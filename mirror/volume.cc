@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "blockdev/assert.h"
+#include "mirror/table_peers.h"
 #include "mirror/write_plan.h"
 
 namespace gemel::mirror {
@@ -50,6 +51,7 @@ Volume::Volume(Env& env, VolumeParts parts)
       member_pointers_(pointers_to(members_)),
       reads_in_flight_(members_.size()),
       failed_(members_.size()),
+      last_repairs_(members_.size(), {UINT64_MAX, 0}),
       configuration_(parts.configuration),
       hasher_(members_.front()->superblock().secret),
       log_limit_(members_.front()->layout().log_limit),
@@ -65,11 +67,14 @@ Volume::Volume(Env& env, VolumeParts parts)
       pacer_(env, member_pointers_, sequencer_, flusher_,
              [this](const MemberFailure& failure) { stop(failure); }),
       space_(env, member_pointers_, sequencer_, pacer_),
+      healer_(env, member_pointers_, locks_),
       scope_(env) {
     sequencer_.set_on_wants_room([this] { pacer_.note_progress(); });
     geometry_.size = members_.front()->layout().volume_size;
     geometry_.read_only = parts.read_only;
+    pacer_.set_repair([this](size_t index) { return repair_suspect(index); });
     scope_.start(pacer_.run());
+    scope_.start(healer_.run());
 }
 
 Volume::~Volume() { CHECK(closed_); }
@@ -84,6 +89,7 @@ void Volume::stop(const MemberFailure& failure) {
              name_ + ": stopped: " + stopped_because_ + "; every request now gets an I/O error");
     sequencer_.stop(Error{Errc::io, 0, "the volume has stopped"});
     pacer_.stop();
+    healer_.stop();
 }
 
 Status Volume::check_range(uint64_t offset, uint64_t length) const {
@@ -136,36 +142,66 @@ Task<Status> Volume::read_unaligned(uint64_t offset, std::span<std::byte> data) 
     co_return Status::success();
 }
 
-// From the member with the least to do. One whose copy is damaged or unreadable is masked by the
-// next one; and where each has lost another block, together they may still have all of them.
+// From the member with the least to do. If that fails, block by block: each is masked by another
+// member, and where each has lost other ones, together they may still have all of them.
 Task<Status> Volume::read_blocks(uint64_t first_block, uint64_t count, std::byte* out) {
     size_t chosen = next_reader_++ % members_.size();
     for (size_t i = 0; i < members_.size(); ++i) {
         if (reads_in_flight_[i] < reads_in_flight_[chosen]) chosen = i;
     }
     if (members_[chosen]->try_read(first_block, count, out)) co_return Status::success();
-    Status status = co_await read_from_any(chosen, first_block, count, out);
-    if (status.ok() || count == 1) co_return status;
+    const Status whole = co_await read_member(chosen, first_block, count, out);
+    if (whole.ok()) co_return whole;
+    Status outcome;
     for (uint64_t i = 0; i < count; ++i) {
-        status = co_await read_from_any(chosen, first_block + i, 1, out + i * kBlockSize);
-        if (!status.ok()) break;
+        const Status status = co_await read_masked(chosen, first_block + i, out + i * kBlockSize);
+        if (!status.ok()) outcome = status;
     }
+    co_return outcome;
+}
+
+Task<Status> Volume::read_member(size_t index, uint64_t first_block, uint64_t count,
+                                 std::byte* out) {
+    ++reads_in_flight_[index];
+    const Status status = co_await members_[index]->read(first_block, count, out);
+    --reads_in_flight_[index];
     co_return status;
 }
 
-Task<Status> Volume::read_from_any(size_t chosen, uint64_t first_block, uint64_t count,
-                                   std::byte* out) {
-    for (size_t tried = 0; tried < members_.size(); ++tried) {
-        const size_t index = (chosen + tried) % members_.size();
-        ++reads_in_flight_[index];
-        const Status status = co_await members_[index]->read(first_block, count, out);
-        --reads_in_flight_[index];
-        if (status.ok()) co_return status;
-        env_.log(LogLevel::error, members_[index]->path() + ": reading blocks " +
-                                      std::to_string(first_block) + "+" + std::to_string(count) +
-                                      ": " + status.error().text());
+Task<Status> Volume::read_masked(size_t chosen, uint64_t block, std::byte* out) {
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        std::array<bool, blockdev::kMaximumMembers> failed{};
+        for (size_t tried = 0; tried < members_.size(); ++tried) {
+            const size_t index = (chosen + tried) % members_.size();
+            const Status status = co_await read_member(index, block, 1, out);
+            failed[index] = !status.ok();
+            if (!status.ok()) continue;
+            for (size_t i = 0; i < members_.size(); ++i) {
+                if (failed[i]) healer_.suspect(i, block);
+            }
+            co_return status;
+        }
+        // Perhaps it is only the tables that are damaged everywhere.
+        if (attempt == 0) {
+            const bool repaired = co_await healer_.repair_tables(block / blockdev::kPageBlocks);
+            if (!repaired) break;
+        }
     }
+    healer_.lose(block);
     co_return Error{Errc::io, 0, "no member has a good copy"};
+}
+
+Task<Status> Volume::repair_suspect(size_t index) {
+    const std::optional<uint64_t> page = members_[index]->take_suspect_page();
+    if (!page) co_return Error{Errc::corrupt, 0, "nothing that can be repaired"};
+    // A repair that did not help is not tried for ever.
+    const std::pair<uint64_t, uint64_t> repair(*page, members_[index]->counters().checkpoints);
+    if (last_repairs_[index] == repair) co_return Error{Errc::corrupt, 0, "the repair was no help"};
+    last_repairs_[index] = repair;
+    env_.log(LogLevel::warning, members_[index]->path() + ": the checksums of blocks " +
+                                    std::to_string(*page * blockdev::kPageBlocks) +
+                                    "+512 are damaged; repairing them");
+    co_return co_await repair_table(member_pointers_, index, *page);
 }
 
 Task<Status> Volume::read_edge(uint64_t block, std::byte* out) {
@@ -178,6 +214,11 @@ Task<Status> Volume::commit(std::span<Sequencer::Write> writes, bool fua) {
     const Status committed = co_await sequencer_.commit(writes);
     if (!committed.ok()) co_return committed;
     pacer_.note_progress();
+    if (!healer_.lost().empty()) {
+        for (const Sequencer::Write& write : writes) {
+            healer_.forget(write.what.first_block, write.what.block_count);
+        }
+    }
     if (!fua) co_return committed;
     const uint64_t sequence = writes.back().sequence;
     co_return co_await flusher_.flush_to(sequence);
@@ -333,9 +374,10 @@ Task<Result<std::vector<Extent>>> Volume::extents(uint64_t offset, uint64_t leng
         co_await hold;
         if (stopped_) co_return check_range(offset, length).error();
         Result<blockdev::BlockRun> run = Error{Errc::io, 0, "no members"};
-        for (Member* member : member_pointers_) {
-            run = co_await member->run_at(block, blocks);
+        for (size_t i = 0; i < members_.size(); ++i) {
+            run = co_await members_[i]->run_at(block, blocks);
             if (run.ok()) break;
+            healer_.suspect(i, block);  // Another one answers; this one is looked at meanwhile.
         }
         if (!run.ok()) co_return run.error();
         const uint64_t run_end = std::min(end, (block + run.value().count) * kBlockSize);
@@ -359,7 +401,9 @@ Task<Status> Volume::close(uint64_t deadline_ns) {
     CHECK(!closed_);
     Status drained = Status::success();
     if (!stopped_) drained = co_await pacer_.drain(deadline_ns);
+    if (!stopped_) static_cast<void>(co_await healer_.drain(deadline_ns));
     closed_ = true;
+    healer_.stop();
     pacer_.stop();
     sequencer_.stop(Error{Errc::closed, 0, "the volume is closed"});
     co_await scope_.join();
@@ -393,6 +437,8 @@ VolumeReport Volume::report() const {
     report.batches = sequencer_.batches();
     report.checkpoints = pacer_.checkpoints();
     report.short_of_space = pacer_.short_of_space();
+    report.unrecoverable_blocks = healer_.lost().size();
+    report.unrecoverable = healer_.lost().ranges();
     for (size_t i = 0; i < members_.size(); ++i) {
         const auto& member = members_[i];
         MemberReport& out = report.members.emplace_back();
@@ -409,6 +455,9 @@ VolumeReport Volume::report() const {
         out.blocks_read = counters.blocks_read;
         out.blocks_verified = counters.blocks_verified;
         out.mismatches = counters.mismatches;
+        out.blocks_healed = counters.blocks_healed;
+        out.damage = healer_.counts(i);
+        out.tables_repaired = counters.tables_repaired;
         out.read_errors = counters.read_errors;
         out.write_errors = counters.write_errors;
         const Result<uint64_t> free = member->free_bytes();

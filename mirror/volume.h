@@ -14,6 +14,7 @@
 #include "blockdev/env.h"
 #include "blockdev/member.h"
 #include "mirror/flusher.h"
+#include "mirror/healer.h"
 #include "mirror/pacer.h"
 #include "mirror/range_lock.h"
 #include "mirror/report.h"
@@ -65,7 +66,9 @@ private:
     Status check_range(uint64_t offset, uint64_t length) const;
     Status check_writable(uint64_t offset, uint64_t length) const;
     Task<Status> read_blocks(uint64_t first_block, uint64_t count, std::byte* out);
-    Task<Status> read_from_any(size_t chosen, uint64_t first_block, uint64_t count, std::byte* out);
+    Task<Status> read_member(size_t index, uint64_t first_block, uint64_t count, std::byte* out);
+    Task<Status> read_masked(size_t chosen, uint64_t block, std::byte* out);
+    Task<Status> repair_suspect(size_t index);
     Task<Status> read_unaligned(uint64_t offset, std::span<std::byte> data);
     Task<Status> read_edge(uint64_t block, std::byte* out);
     Task<Status> commit(std::span<Sequencer::Write> writes, bool fua);
@@ -82,6 +85,8 @@ private:
     std::vector<blockdev::Member*> member_pointers_;
     std::vector<uint32_t> reads_in_flight_;  // Per member.
     std::vector<bool> failed_;               // Per member.
+    // Per member: the page whose table was repaired for a checkpoint, and which checkpoint that was.
+    std::vector<std::pair<uint64_t, uint64_t>> last_repairs_;
     blockdev::ConfigurationRecord configuration_;
     ecc::BlockHasher hasher_;
     Geometry geometry_;
@@ -91,6 +96,7 @@ private:
     Flusher flusher_;
     Pacer pacer_;
     SpaceGuard space_;
+    Healer healer_;
     Scope scope_;
     Counters counters_;
     size_t next_reader_ = 0;

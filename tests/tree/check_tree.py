@@ -23,8 +23,9 @@ OUTSIDE = re.compile(
     r"|filesystem|liburing\.h|unistd\.h|fcntl\.h|poll\.h|sys/[a-z_]+\.h|linux/[a-z_/]+\.h"
     r"|netinet/[a-z_]+\.h|arpa/[a-z_]+\.h|netdb\.h|pthread\.h)>"
     r"|\bstd::(rand|thread|random_device|chrono)\b|\bthread_local\b|[^a-z_:.]rand\(\)")
-# The seam's kernel side, the front ends that are kernel interfaces themselves, and addresses.
-KERNEL_SIDE = re.compile(r"blockdev/(uring_|process|fuse_|ublk_|loop_device|nbd_device|memory_device)")
+# The seam's kernel side, the front ends that are kernel interfaces themselves, and who maps memory.
+KERNEL_SIDE = re.compile(
+    r"blockdev/(uring_|process|fuse_|ublk_|loop_device|nbd_device|memory_device|buffer_pool)")
 
 
 def files(extensions, folders=FOLDERS):

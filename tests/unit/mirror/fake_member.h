@@ -67,6 +67,23 @@ public:
     }
     Result<uint64_t> free_bytes() const override { return free; }
 
+    // Nothing is ever damaged here.
+    Task<Status> rewrite(uint64_t, const std::byte*) override { co_return Status::success(); }
+    Task<Status> page_values(uint64_t, blockdev::PageVersion, blockdev::PageValues&) override {
+        co_return Status::success();
+    }
+    Task<Status> repair_table(uint64_t, blockdev::TableSource&) override {
+        co_return Status::success();
+    }
+    Task<Result<bool>> inspect_table(uint64_t) override { co_return true; }
+    std::optional<uint64_t> take_suspect_page() override { return std::nullopt; }
+    Task<Result<uint64_t>> home_checksum(uint64_t) override { co_return uint64_t{0}; }
+    Task<Result<uint64_t>> previous_checksum(uint64_t) override { co_return uint64_t{0}; }
+    Task<Status> read_raw(uint64_t, uint64_t, std::byte*) override {
+        co_return Status::success();
+    }
+    std::optional<uint64_t> logged_checksum(uint64_t) const override { return std::nullopt; }
+
     Task<Result<Logged>> read_log(uint64_t, blockdev::ChainLink) override { co_return Logged{}; }
     Task<Result<uint64_t>> highest_stable_point(Uuid) override { co_return uint64_t{0}; }
     bool closed_cleanly() const override { return true; }

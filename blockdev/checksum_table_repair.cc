@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The parts of ChecksumTable that find damage and put right what was damaged.
+#include <algorithm>
+#include <cstring>
+
+#include "blockdev/assert.h"
+#include "blockdev/checksum_table.h"
+
+namespace gemel::blockdev {
+
+bool ChecksumTable::is_whole(const IndexPage& page, unsigned level, uint64_t number,
+                             uint64_t offset) const {
+    return page.magic == kIndexMagic && page.level == level && page.number == number &&
+           page.checksum == index_page_checksum(page, place_seed(member_, offset));
+}
+
+uint64_t ChecksumTable::page_checksum(uint64_t page, unsigned slot,
+                                      const ChecksumPage& values) const {
+    return ecc::hash64(bytes_of(values),
+                       place_seed(member_, layout_.checksum_page_offset(page, slot)));
+}
+
+Task<TableFault> ChecksumTable::probe(uint64_t page) {
+    const uint64_t level1 = page / kIndexEntries;
+    const Status upper = co_await load_index(2, level1 / kIndexEntries);
+    if (!upper.ok()) co_return TableFault::level2;
+    const Status lower = co_await load_index(1, level1);
+    if (!lower.ok()) co_return TableFault::level1;
+    const Result<const ChecksumPage*> values = co_await try_load_page(page);
+    co_return values.ok() ? TableFault::none : TableFault::page;
+}
+
+Task<Status> ChecksumTable::write_and_read_back(uint64_t offset, std::span<const std::byte> bytes) {
+    AlignedBytes buffer = allocate_aligned(bytes.size());
+    std::memcpy(buffer.get(), bytes.data(), bytes.size());
+    const Status written = co_await disk_.write(offset, {buffer.get(), bytes.size()});
+    if (!written.ok()) co_return written;
+    std::memset(buffer.get(), 0, bytes.size());
+    const Status read = co_await disk_.read(offset, {buffer.get(), bytes.size()});
+    if (!read.ok()) co_return read;
+    if (std::memcmp(buffer.get(), bytes.data(), bytes.size()) != 0) {
+        co_return Error{Errc::io, 0, "what was written does not stay"};
+    }
+    co_return Status::success();
+}
+
+Task<Status> ChecksumTable::restore_index(unsigned level, uint64_t number,
+                                          const IndexPage& entries) {
+    CHECK(!levels_[level].pages[number]);
+    BufferPool::Buffer buffer = index_pool_.take(sizeof(IndexPage));
+    auto& page = *reinterpret_cast<IndexPage*>(buffer.get());
+    std::memset(buffer.get(), 0, sizeof(IndexPage));
+    page.magic = kIndexMagic;
+    page.level = level;
+    page.number = number;
+    std::copy(std::begin(entries.entries), std::end(entries.entries), std::begin(page.entries));
+    const PageName name = PageName::decode(parent_entry(level, number));
+    const uint64_t offset = index_offset(level, number, name.slot);
+    page.checksum = index_page_checksum(page, place_seed(member_, offset));
+    levels_[level].pages[number] = std::move(buffer);
+    if (name.state == PageState::data && page.checksum == name.checksum) {
+        co_return co_await write_and_read_back(offset, bytes_of(page));
+    }
+    mark_dirty(level, number);
+    co_return Status::success();
+}
+
+Task<Result<bool>> ChecksumTable::restore_page(uint64_t page, const ChecksumPage& values) {
+    const PageName name = PageName::decode(*loaded_entry(page));
+    if (name.state != PageState::data ||
+        page_checksum(page, name.slot, values) != name.checksum) {
+        co_return false;
+    }
+    const Status written = co_await write_and_read_back(
+        layout_.checksum_page_offset(page, name.slot), bytes_of(values));
+    if (!written.ok()) co_return written.error();
+    co_return true;
+}
+
+Task<Result<bool>> ChecksumTable::is_on_disk(uint64_t offset, uint64_t checksum, bool is_index) {
+    AlignedBytes buffer = allocate_aligned(kBlockSize);
+    const Status status = co_await disk_.read(offset, {buffer.get(), kBlockSize});
+    if (!status.ok()) co_return false;
+    const uint64_t seed = place_seed(member_, offset);
+    if (!is_index) co_return ecc::hash64({buffer.get(), kBlockSize}, seed) == checksum;
+    const auto& page = *reinterpret_cast<const IndexPage*>(buffer.get());
+    co_return page.checksum == checksum && index_page_checksum(page, seed) == checksum;
+}
+
+Task<Result<ChecksumTable::Inspection>> ChecksumTable::inspect(uint64_t page) {
+    Inspection found;
+    const uint64_t level1 = page / kIndexEntries;
+    const uint64_t numbers[] = {0, level1, level1 / kIndexEntries};
+    for (const unsigned level : {2u, 1u}) {
+        const uint64_t number = numbers[level];
+        const Status loaded = co_await load_index(level, number);
+        if (!loaded.ok()) {
+            found.fault = level == 2 ? TableFault::level2 : TableFault::level1;
+            co_return found;
+        }
+        const PageName name = PageName::decode(parent_entry(level, number));
+        if (name.state != PageState::data || levels_[level].dirty_set.contains(number)) continue;
+        const uint64_t offset = index_offset(level, number, name.slot);
+        const Result<bool> good = co_await is_on_disk(offset, name.checksum, true);
+        if (!good.ok()) co_return good.error();
+        if (good.value()) continue;
+        const Status written = co_await write_and_read_back(offset, bytes_of(index_page(level, number)));
+        if (!written.ok()) co_return written.error();
+        ++found.rewritten;
+    }
+    const PageName name = PageName::decode(*loaded_entry(page));
+    if (name.state != PageState::data) co_return found;
+    const uint64_t offset = layout_.checksum_page_offset(page, name.slot);
+    const Result<bool> good = co_await is_on_disk(offset, name.checksum, false);
+    if (!good.ok()) co_return good.error();
+    if (good.value()) co_return found;
+    const ChecksumPage* values = cached(page);
+    if (values == nullptr) {
+        found.fault = TableFault::page;
+        co_return found;
+    }
+    const ChecksumPage copy = *values;
+    const Result<bool> restored = co_await restore_page(page, copy);
+    if (!restored.ok()) co_return restored.error();
+    if (restored.value()) {
+        ++found.rewritten;
+    } else {
+        found.fault = TableFault::page;
+    }
+    co_return found;
+}
+
+}  // namespace gemel::blockdev

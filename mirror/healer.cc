@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mirror/healer.h"
+
+#include <algorithm>
+#include <string>
+
+#include "mirror/table_peers.h"
+
+namespace gemel::mirror {
+
+using blockdev::kBlockSize;
+using blockdev::kPageBlocks;
+using blockdev::Member;
+
+namespace {
+
+constexpr size_t kRecentMax = 64;
+
+}  // namespace
+
+Healer::Healer(Env& env, std::vector<Member*> members, RangeLock& locks)
+    : env_(env),
+      members_(std::move(members)),
+      locks_(locks),
+      hasher_(members_.front()->superblock().secret),
+      counts_(members_.size()),
+      changed_(env) {}
+
+void Healer::suspect(size_t member, uint64_t block) {
+    if (stopping_) return;
+    if (suspects_.size() >= kSuspectsMax && !suspects_.contains(block)) return;
+    suspects_[block] |= 1u << member;
+    changed_.notify_all();
+}
+
+void Healer::lose(uint64_t block) {
+    if (lost_.contains(block)) return;
+    lost_.add({block, 1});
+    env_.log(LogLevel::error, "event=unrecoverable block=" + std::to_string(block) +
+                                  ": no member has a good copy; it gives an I/O error until it is "
+                                  "overwritten");
+}
+
+void Healer::stop() {
+    stopping_ = true;
+    suspects_.clear();
+    changed_.notify_all();
+}
+
+Task<bool> Healer::drain(uint64_t deadline_ns) {
+    while (!idle() && !stopping_) {
+        const bool notified = co_await changed_.wait_until(deadline_ns);
+        if (!notified) co_return false;
+    }
+    co_return true;
+}
+
+Task<void> Healer::run() {
+    Scope scope(env_);
+    while (!stopping_) {
+        if (suspects_.empty() || healing_ >= kConcurrency) {
+            co_await changed_.wait();
+            continue;
+        }
+        const auto [block, members] = *suspects_.begin();
+        suspects_.erase(suspects_.begin());
+        ++healing_;
+        scope.start(heal_suspect(block, members));
+    }
+    co_await scope.join();
+}
+
+Task<void> Healer::heal_suspect(uint64_t block, uint32_t members) {
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if ((members >> i & 1) != 0) co_await heal(i, block);
+    }
+    --healing_;
+    changed_.notify_all();
+}
+
+Task<bool> Healer::repair_tables(uint64_t page) {
+    bool whole = true;
+    for (size_t i = 0; i < members_.size(); ++i) {
+        const Status status = co_await repair_table(members_, i, page);
+        if (status.ok()) continue;
+        whole = false;
+        env_.log(LogLevel::error, members_[i]->path() + ": the checksums of blocks " +
+                                      std::to_string(page * kPageBlocks) + "+" +
+                                      std::to_string(kPageBlocks) +
+                                      " cannot be repaired: " + status.error().text());
+    }
+    co_return whole;
+}
+
+Task<void> Healer::heal(size_t member, uint64_t block) {
+    RangeLock::Hold hold(locks_, block, block + 1, RangeLock::Mode::exclusive);
+    co_await hold;
+    if (stopping_) co_return;
+    Member& bad = *members_[member];
+    const Status table = co_await repair_table(members_, member, block / kPageBlocks);
+    if (!table.ok()) {
+        env_.log(LogLevel::error, bad.path() + ": the checksums around block " +
+                                      std::to_string(block) +
+                                      " cannot be repaired: " + table.error().text());
+        co_return;
+    }
+    AlignedBytes good = allocate_aligned(kBlockSize);
+    const Status again = co_await bad.read(block, 1, good.get());
+    if (again.ok()) co_return;  // Overwritten meanwhile, or only its table was damaged.
+    const Status fetched = co_await fetch(member, block, good.get());
+    if (!fetched.ok()) {
+        lose(block);
+        co_return;
+    }
+    const DamageCause cause = co_await cause_of(member, block, good.get());
+    const Status healed = co_await bad.rewrite(block, good.get());
+    if (!healed.ok()) {
+        env_.log(LogLevel::error, bad.path() + ": block " + std::to_string(block) +
+                                      " cannot be healed: " + healed.error().text());
+        co_return;
+    }
+    ++counts_[member][static_cast<size_t>(cause)];
+    lost_.remove({block, 1});
+    log_healed(member, block, cause);
+}
+
+void Healer::log_healed(size_t member, uint64_t block, DamageCause cause) {
+    env_.log(LogLevel::warning, "event=healed member=" + members_[member]->path() +
+                                    " block=" + std::to_string(block) +
+                                    " cause=" + kDamageCauseNames[static_cast<size_t>(cause)]);
+}
+
+Task<Status> Healer::fetch(size_t except, uint64_t block, std::byte* out) {
+    Status status = Error{Errc::corrupt, 0, "no other member"};
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (i == except) continue;
+        status = co_await members_[i]->read(block, 1, out);
+        if (status.ok()) break;
+    }
+    co_return status;
+}
+
+Task<DamageCause> Healer::cause_of(size_t member, uint64_t block, const std::byte* good) {
+    recent_.push_back(block);
+    if (recent_.size() > kRecentMax) recent_.pop_front();
+    AlignedBytes found = allocate_aligned(kBlockSize);
+    const Status read = co_await members_[member]->read_raw(block, 1, found.get());
+    if (!read.ok()) co_return DamageCause::unreadable;
+    const uint64_t checksum = hasher_.checksum(block, found.get());
+    const Result<uint64_t> previous = co_await members_[member]->previous_checksum(block);
+    if (previous.ok() && previous.value() == checksum) co_return DamageCause::lost_write;
+    const bool elsewhere = co_await belongs_elsewhere(member, block, found.get());
+    if (elsewhere) co_return DamageCause::misdirected;
+    co_return cause_of_difference(found.get(), good);
+}
+
+// Whether it is what another block should hold: one of those that were bad lately, since a write
+// that went astray leaves two of them behind, or one whose number differs in one bit.
+Task<bool> Healer::belongs_elsewhere(size_t member, uint64_t block, const std::byte* content) {
+    std::vector<uint64_t> candidates(recent_.begin(), recent_.end());
+    for (const auto& [suspect, members] : suspects_) {
+        if (candidates.size() >= 2 * kRecentMax) break;
+        candidates.push_back(suspect);
+    }
+    const uint64_t blocks = members_[member]->layout().volume_blocks();
+    for (uint64_t bit = 1; bit < blocks; bit <<= 1) candidates.push_back(block ^ bit);
+    for (const uint64_t other : candidates) {
+        if (other == block || other >= blocks) continue;
+        const Result<uint64_t> expected = co_await members_[member]->home_checksum(other);
+        if (expected.ok() && expected.value() == hasher_.checksum(other, content)) co_return true;
+    }
+    co_return false;
+}
+
+}  // namespace gemel::mirror

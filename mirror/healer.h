@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Healer: makes bad copies good again, in the background, from the members that have a good one.
+//
+// Readers tell it which copy of which block they had to mask; it looks again, alone with the block,
+// so that a write that comes in between wins. A block of which no member has a good copy is known as
+// unrecoverable until it is overwritten, or turns out to be readable after all.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <vector>
+
+#include "blockdev/env.h"
+#include "blockdev/member.h"
+#include "mirror/block_set.h"
+#include "mirror/damage.h"
+#include "mirror/range_lock.h"
+
+namespace gemel::mirror {
+
+class Healer {
+public:
+    Healer(Env& env, std::vector<blockdev::Member*> members, RangeLock& locks);
+
+    // The copy of `block` on a member could not be read, or did not prove itself. Never waits. More
+    // than kSuspectsMax are not remembered: a later read, or the scrub, finds them again.
+    void suspect(size_t member, uint64_t block);
+    // No member has a good copy.
+    void lose(uint64_t block);
+    // The blocks were overwritten.
+    void forget(uint64_t first_block, uint64_t count) { lost_.remove({first_block, count}); }
+
+    const BlockSet& lost() const { return lost_; }
+    BlockSet& lost() { return lost_; }
+    const DamageCounts& counts(size_t member) const { return counts_[member]; }
+
+    // Looks at one copy now, and heals it. The caller holds no lock on the block.
+    Task<void> heal(size_t member, uint64_t block);
+    // Repairs the table of a page on every member where it is damaged. False if it is still on one.
+    Task<bool> repair_tables(uint64_t page);
+
+    // The background work, until stop().
+    Task<void> run();
+    void stop();
+    bool idle() const { return suspects_.empty() && healing_ == 0; }
+    // Until there is nothing left to heal, or the deadline. False if that came first.
+    Task<bool> drain(uint64_t deadline_ns);
+
+    static constexpr size_t kSuspectsMax = 1 << 18;
+    static constexpr size_t kConcurrency = 8;
+
+private:
+    Task<void> heal_suspect(uint64_t block, uint32_t members);
+    Task<Status> fetch(size_t except, uint64_t block, std::byte* out);
+    Task<DamageCause> cause_of(size_t member, uint64_t block, const std::byte* good);
+    Task<bool> belongs_elsewhere(size_t member, uint64_t block, const std::byte* content);
+    void log_healed(size_t member, uint64_t block, DamageCause cause);
+
+    Env& env_;
+    std::vector<blockdev::Member*> members_;
+    RangeLock& locks_;
+    ecc::BlockHasher hasher_;
+    std::map<uint64_t, uint32_t> suspects_;  // Block to a bit per member.
+    std::deque<uint64_t> recent_;            // Blocks that were bad lately.
+    BlockSet lost_;
+    std::vector<DamageCounts> counts_;  // Per member.
+    size_t healing_ = 0;
+    bool stopping_ = false;
+    Event changed_;
+};
+
+}  // namespace gemel::mirror

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mirror/table_peers.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+namespace gemel::mirror {
+
+using blockdev::kBlockSize;
+using blockdev::kPageBlocks;
+using blockdev::Member;
+using blockdev::PageState;
+using blockdev::PageValues;
+using blockdev::PageVersion;
+
+namespace {
+
+class TablePeers final : public blockdev::TableSource {
+public:
+    TablePeers(std::span<Member* const> members, size_t index)
+        : members_(members), index_(index), hasher_(members[index]->superblock().secret) {}
+
+    Task<Status> page_values(uint64_t page, PageVersion version, PageValues& out) override;
+
+private:
+    Task<Status> agree_on(uint64_t page, PageValues& out);
+    uint64_t agreed_checksum(uint64_t block, size_t at) const;
+
+    std::span<Member* const> members_;
+    size_t index_;
+    ecc::BlockHasher hasher_;
+    std::vector<AlignedBytes> homes_;  // The page's data, of every member that can be read.
+};
+
+Task<Status> TablePeers::page_values(uint64_t page, PageVersion version, PageValues& out) {
+    Status status = Error{Errc::corrupt, 0, "no other member"};
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (i == index_) continue;
+        status = co_await members_[i]->page_values(page, version, out);
+        if (status.ok()) co_return status;
+    }
+    if (version == PageVersion::home) co_return status;
+    co_return co_await agree_on(page, out);
+}
+
+// One member alone proves nothing: what it holds may be what a disk made of it.
+Task<Status> TablePeers::agree_on(uint64_t page, PageValues& out) {
+    const uint64_t first = page * kPageBlocks;
+    const uint64_t count =
+        std::min(kPageBlocks, members_[index_]->layout().volume_blocks() - first);
+    homes_.clear();
+    for (Member* member : members_) {
+        AlignedBytes data = allocate_aligned(count * kBlockSize);
+        const Status read = co_await member->read_raw(first, count, data.get());
+        if (read.ok()) homes_.push_back(std::move(data));
+        out.sequence = std::max(out.sequence, member->tail_sequence() - 1);
+    }
+    if (homes_.size() < 2) co_return Error{Errc::corrupt, 0, "the table is damaged on all members"};
+    out.state = PageState::zero;
+    for (uint64_t i = 0; i < count; ++i) {
+        const uint64_t value = agreed_checksum(first + i, i);
+        out.values.values[i] = value;
+        if (value != 0) out.state = PageState::data;
+    }
+    homes_.clear();
+    co_return Status::success();
+}
+
+uint64_t TablePeers::agreed_checksum(uint64_t block, size_t at) const {
+    for (const Member* member : members_) {
+        // The newest version is in a log, which proves itself; home does not count there.
+        if (const auto logged = member->logged_checksum(block)) return *logged;
+    }
+    const std::byte* data = homes_.front().get() + at * kBlockSize;
+    for (const AlignedBytes& home : homes_) {
+        if (std::memcmp(home.get() + at * kBlockSize, data, kBlockSize) != 0) {
+            return hasher_.checksum(block, data) ^ 1;  // No content has it that anybody holds.
+        }
+    }
+    if (all_zero({data, kBlockSize})) return 0;
+    return hasher_.checksum(block, data);
+}
+
+}  // namespace
+
+Task<Status> repair_table(std::span<Member* const> members, size_t index, uint64_t page) {
+    TablePeers peers(members, index);
+    co_return co_await members[index]->repair_table(page, peers);
+}
+
+}  // namespace gemel::mirror
