@@ -83,8 +83,9 @@ public:
     // The page whose table could not be read last, for whoever repairs it; forgets it.
     std::optional<uint64_t> take_suspect() { return std::exchange(suspect_, std::nullopt); }
 
-    // --- For the scrub: looks at what is on the disk, whatever is in memory. A structure that is not
-    // what its name says is rewritten if its content is in memory, else TableFault says which it is.
+    // --- For the scrub: looks at what is on the disk, whatever is in memory. A structure that is
+    // not what its name says is rewritten if its content is in memory, else TableFault says which
+    // it is.
     struct Inspection {
         TableFault fault = TableFault::none;
         uint64_t rewritten = 0;

@@ -68,8 +68,7 @@ Task<Status> ChecksumTable::restore_index(unsigned level, uint64_t number,
 
 Task<Result<bool>> ChecksumTable::restore_page(uint64_t page, const ChecksumPage& values) {
     const PageName name = PageName::decode(*loaded_entry(page));
-    if (name.state != PageState::data ||
-        page_checksum(page, name.slot, values) != name.checksum) {
+    if (name.state != PageState::data || page_checksum(page, name.slot, values) != name.checksum) {
         co_return false;
     }
     const Status written = co_await write_and_read_back(
@@ -85,7 +84,7 @@ Task<Result<bool>> ChecksumTable::is_on_disk(uint64_t offset, uint64_t checksum,
     const uint64_t seed = place_seed(member_, offset);
     if (!is_index) co_return ecc::hash64({buffer.get(), kBlockSize}, seed) == checksum;
     const auto& page = *reinterpret_cast<const IndexPage*>(buffer.get());
-    co_return page.checksum == checksum && index_page_checksum(page, seed) == checksum;
+    co_return page.checksum == checksum&& index_page_checksum(page, seed) == checksum;
 }
 
 Task<Result<ChecksumTable::Inspection>> ChecksumTable::inspect(uint64_t page) {
@@ -105,7 +104,8 @@ Task<Result<ChecksumTable::Inspection>> ChecksumTable::inspect(uint64_t page) {
         const Result<bool> good = co_await is_on_disk(offset, name.checksum, true);
         if (!good.ok()) co_return good.error();
         if (good.value()) continue;
-        const Status written = co_await write_and_read_back(offset, bytes_of(index_page(level, number)));
+        const Status written =
+            co_await write_and_read_back(offset, bytes_of(index_page(level, number)));
         if (!written.ok()) co_return written.error();
         ++found.rewritten;
     }

@@ -57,8 +57,7 @@ Task<Status> LocalMember::page_values(uint64_t page, PageVersion version, PageVa
         out.sequence = std::max(out.sequence, logged->sequence);
     }
     std::copy(sums.begin(), sums.end(), std::begin(out.values.values));
-    const bool blank =
-        std::all_of(sums.begin(), sums.end(), [](uint64_t sum) { return sum == 0; });
+    const bool blank = std::all_of(sums.begin(), sums.end(), [](uint64_t sum) { return sum == 0; });
     out.state = !blank              ? PageState::data
                 : out.sequence == 0 ? PageState::never_written
                                     : PageState::zero;

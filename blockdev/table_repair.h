@@ -4,12 +4,12 @@
 // this member and from what the others know.
 //
 // A structure whose right bytes can be found (their checksum is the one by which it is named) is
-// rewritten in place. Otherwise it is written anew, with the newest checksums of the volume: a block
-// that is not home yet here has the wrong one for a while, but its newer version is in the log and
-// hides it, also after a crash, until the checkpoint brings both home.
+// rewritten in place. Otherwise it is written anew, with the newest checksums of the volume: a
+// block that is not home yet here has the wrong one for a while, but its newer version is in the
+// log and hides it, also after a crash, until the checkpoint brings both home.
 //
-// An index page of level 1 describes itself, so level 2 is found by looking at what lies below it. A
-// checksum page does not: it is taken for right if it holds what the others have.
+// An index page of level 1 describes itself, so level 2 is found by looking at what lies below it.
+// A checksum page does not: it is taken for right if it holds what the others have.
 #pragma once
 
 #include "blockdev/checksum_table.h"

@@ -3,8 +3,8 @@
 // Healer: makes bad copies good again, in the background, from the members that have a good one.
 //
 // Readers tell it which copy of which block they had to mask; it looks again, alone with the block,
-// so that a write that comes in between wins. A block of which no member has a good copy is known as
-// unrecoverable until it is overwritten, or turns out to be readable after all.
+// so that a write that comes in between wins. A block of which no member has a good copy is known
+// as unrecoverable until it is overwritten, or turns out to be readable after all.
 #pragma once
 
 #include <deque>

@@ -50,7 +50,8 @@ std::vector<MemberEvidence> evidence_of(const Members& members) {
     return evidence;
 }
 
-// A new epoch: once all that it follows is stable on every member, on every member, then at the witness; only then is anything served.
+// A new epoch: once all that it follows is stable on every member, on every member, then at the
+// witness; only then is anything served.
 Task<Outcome<ConfigurationRecord>> begin_epoch(Env& env, const Members& members,
                                                const VolumeDescription& description, size_t newest,
                                                const Settled& settled) {

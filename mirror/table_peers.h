@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where a member whose checksum table is damaged gets the checksums from: the other members' tables;
-// where all of them are damaged, too, the members' data, as far as they agree.
+// Where a member whose checksum table is damaged gets the checksums from: the other members'
+// tables; where all of them are damaged, too, the members' data, as far as they agree.
 #pragma once
 
 #include <span>

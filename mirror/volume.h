@@ -85,7 +85,8 @@ private:
     std::vector<blockdev::Member*> member_pointers_;
     std::vector<uint32_t> reads_in_flight_;  // Per member.
     std::vector<bool> failed_;               // Per member.
-    // Per member: the page whose table was repaired for a checkpoint, and which checkpoint that was.
+    // Per member: the page whose table was repaired for a checkpoint, and which checkpoint that
+    // was.
     std::vector<std::pair<uint64_t, uint64_t>> last_repairs_;
     blockdev::ConfigurationRecord configuration_;
     ecc::BlockHasher hasher_;

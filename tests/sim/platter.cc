@@ -77,6 +77,33 @@ void Platter::tamper(uint64_t offset, std::span<const std::byte> data) {
     }
 }
 
+Platter::Image Platter::image() const {
+    Image image;
+    for (const auto& [number, leaf] : leaves_) {
+        for (uint64_t i = 0; i < kLeafPages; ++i) {
+            if (!(*leaf)[i].current.is_hole()) {
+                image.emplace_back(number * kLeafPages + i, (*leaf)[i].current);
+            }
+        }
+    }
+    return image;
+}
+
+void Platter::restore(const Image& image) {
+    unsynced_.clear();
+    auto next = image.begin();
+    for (const auto& [number, leaf] : leaves_) {
+        for (uint64_t i = 0; i < kLeafPages; ++i) {
+            Cell& target = (*leaf)[i];
+            const bool in_image = next != image.end() && next->first == number * kLeafPages + i;
+            const PageRef page = in_image ? (next++)->second : PageRef();
+            if (!(target.current == page)) set_current(target, page);
+            target.durable = page;
+        }
+    }
+    CHECK(next == image.end());
+}
+
 uint64_t Platter::holes(uint64_t first_page, uint64_t page_count) const {
     uint64_t count = 0;
     for (uint64_t page = first_page; page < first_page + page_count; ++page) {

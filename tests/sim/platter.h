@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "blockdev/disk.h"
@@ -71,6 +72,10 @@ public:
     void read(uint64_t offset, std::span<std::byte> out) const;
     // Overwrites both states: damage from outside.
     void tamper(uint64_t offset, std::span<const std::byte> data);
+    // What a read finds now, to come back to: both states are then as they were, durable.
+    using Image = std::vector<std::pair<uint64_t, PageRef>>;
+    Image image() const;
+    void restore(const Image& image);
     uint64_t holes(uint64_t first_page, uint64_t page_count) const;
     bool all_holes() const;
 

@@ -79,9 +79,7 @@ public:
     std::optional<uint64_t> take_suspect_page() override { return std::nullopt; }
     Task<Result<uint64_t>> home_checksum(uint64_t) override { co_return uint64_t{0}; }
     Task<Result<uint64_t>> previous_checksum(uint64_t) override { co_return uint64_t{0}; }
-    Task<Status> read_raw(uint64_t, uint64_t, std::byte*) override {
-        co_return Status::success();
-    }
+    Task<Status> read_raw(uint64_t, uint64_t, std::byte*) override { co_return Status::success(); }
     std::optional<uint64_t> logged_checksum(uint64_t) const override { return std::nullopt; }
 
     Task<Result<Logged>> read_log(uint64_t, blockdev::ChainLink) override { co_return Logged{}; }
