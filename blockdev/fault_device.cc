@@ -49,6 +49,11 @@ Task<Status> FaultDevice::read(uint64_t offset, std::span<std::byte> data) {
     const Inside inside(inside_);
     const Status passed = co_await pass(DeviceVerb::read);
     if (!passed.ok()) co_return passed;
+    for (const Range& bad : spoiled_) {
+        if (offset < bad.offset + bad.length && bad.offset < offset + data.size()) {
+            co_return Error{Errc::io, 0, "spoiled"};
+        }
+    }
     co_return co_await inner_.read(offset, data);
 }
 

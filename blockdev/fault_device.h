@@ -3,6 +3,8 @@
 // FaultDevice: a decorator that delays, holds back or fails what passes through it.
 #pragma once
 
+#include <vector>
+
 #include "blockdev/block_device.h"
 #include "blockdev/event.h"
 
@@ -22,6 +24,8 @@ public:
     void release();
     // The next `count` calls of that verb, after skipping `skip`, fail with `error`.
     void fail(DeviceVerb verb, Error error, uint64_t count = 1, uint64_t skip = 0);
+    // Every read that touches the range fails, as on a disk with bad sectors there.
+    void spoil(uint64_t offset, uint64_t length) { spoiled_.push_back({offset, length}); }
     // How many calls are inside now, and how many have come in all.
     uint64_t inside() const { return inside_; }
     uint64_t calls() const { return calls_; }
@@ -49,6 +53,11 @@ private:
     Loop& loop_;
     BlockDevice& inner_;
     Event opened_;
+    struct Range {
+        uint64_t offset = 0;
+        uint64_t length = 0;
+    };
+    std::vector<Range> spoiled_;
     Plan plans_[6];
     uint64_t delay_ns_ = 0;
     uint64_t inside_ = 0;

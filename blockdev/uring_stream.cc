@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -19,6 +20,8 @@
 namespace gemel {
 
 namespace {
+
+constexpr size_t kSegmentsMax = 1024;  // The kernel's limit for one call (IOV_MAX).
 
 // Segments are handed to the kernel as they are.
 static_assert(sizeof(IoSegment) == sizeof(iovec));
@@ -83,7 +86,7 @@ private:
         StreamRequest& request = *sending_.request;
         message_ = {};
         message_.msg_iov = as_iovec(request.segments);
-        message_.msg_iovlen = request.segment_count;
+        message_.msg_iovlen = std::min<size_t>(request.segment_count, kSegmentsMax);
         const ssize_t sent = sendmsg(descriptor_, &message_, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
             return finish(sending_, error_from_errno(errno, "send"));
@@ -108,7 +111,7 @@ private:
         }
         message_ = {};
         message_.msg_iov = as_iovec(segments);
-        message_.msg_iovlen = count;
+        message_.msg_iovlen = std::min(count, kSegmentsMax);
         io_uring_prep_sendmsg(sqe, descriptor_, &message_, static_cast<unsigned>(flags));
     }
 

@@ -65,6 +65,7 @@ private:
     void begin(Task<void> work);
 
     Task<void> do_read(NbdRequest request, NbdBuffer buffer);
+    Task<void> read_in_parts(NbdRequest request, NbdBuffer buffer, Status whole);
     Task<void> do_write(NbdRequest request, std::span<const std::byte> data, NbdPin pin,
                         NbdBuffer buffer);
     Task<void> do_range(NbdRequest request);

@@ -18,6 +18,8 @@ inline constexpr uint64_t kNbdBytesPerConnection = 64ull << 20;
 inline constexpr uint64_t kNbdBytesPerServer = 128ull << 20;
 inline constexpr size_t kNbdPoolKeepBytes =
     32 << 20;  // Free buffers are kept up to here, with those in use.
+// Runs of good and bad in a read of which a part has failed; with more all of it has failed.
+inline constexpr size_t kNbdReplyPartsMax = 64;
 inline constexpr size_t kNbdExtentsMax = 512;  // In one block status reply.
 
 // A client that has not finished its handshake by then is cut off.

@@ -69,6 +69,30 @@ NbdReplyHead data_reply(uint64_t cookie, uint64_t offset, uint32_t length) {
     return head;
 }
 
+NbdReplyHead data_chunk(uint64_t cookie, uint64_t offset, uint32_t length) {
+    nbd::OffsetDataChunk chunk;
+    chunk.header = chunk_header(cookie, Chunk::offset_data, sizeof chunk.offset + length);
+    chunk.header.flags = 0;
+    chunk.offset = offset;
+    NbdReplyHead head;
+    head.append(bytes_of(chunk));
+    return head;
+}
+
+NbdReplyHead error_offset_chunk(uint64_t cookie, ErrorCode error, uint64_t offset) {
+    nbd::ErrorChunk chunk;
+    const be64 where = offset;
+    chunk.header = chunk_header(cookie, Chunk::error_offset,
+                                sizeof chunk - sizeof chunk.header + sizeof where);
+    chunk.header.flags = 0;
+    chunk.error = static_cast<uint32_t>(error);
+    chunk.text_length = 0;
+    NbdReplyHead head;
+    head.append(bytes_of(chunk));
+    head.append(bytes_of(where));
+    return head;
+}
+
 NbdReplyHead empty_reply(uint64_t cookie) {
     NbdReplyHead head;
     head.append(bytes_of(chunk_header(cookie, Chunk::none, 0)));

@@ -35,6 +35,9 @@ NbdReplyHead simple_reply(uint64_t cookie, nbd::ErrorCode error);
 
 // Structured: `length` bytes of data read at `offset` follow, and that was all.
 NbdReplyHead data_reply(uint64_t cookie, uint64_t offset, uint32_t length);
+// The same, or an error at `offset`, with more chunks to follow.
+NbdReplyHead data_chunk(uint64_t cookie, uint64_t offset, uint32_t length);
+NbdReplyHead error_offset_chunk(uint64_t cookie, nbd::ErrorCode error, uint64_t offset);
 // Structured: there is nothing to say.
 NbdReplyHead empty_reply(uint64_t cookie);
 // Structured: failed. A read says where.

@@ -48,6 +48,22 @@ void NbdReplyQueue::add(const NbdReplyHead& head, NbdBuffer data, size_t data_by
     schedule();
 }
 
+void NbdReplyQueue::add_parts(std::vector<Part> parts, NbdBuffer data) {
+    if (broken_) return on_sent_(context_, 1);
+    Batch& batch = gathering();
+    CHECK(batch.replies < capacity_);
+    for (const Part& part : batch.parts.emplace_back(std::move(parts))) {
+        for (const auto bytes : {part.head.bytes(), part.data}) {
+            if (bytes.empty()) continue;
+            batch.segments.push_back({const_cast<std::byte*>(bytes.data()), bytes.size()});
+            batch.bytes += bytes.size();
+        }
+    }
+    batch.buffers.push_back(std::move(data));
+    ++batch.replies;
+    schedule();
+}
+
 void NbdReplyQueue::schedule() {
     if (scheduled_ || sending_) return;
     scheduled_ = true;
@@ -87,6 +103,7 @@ void NbdReplyQueue::release(Batch& batch) {
     batch.heads_bytes = 0;
     batch.segments.clear();
     batch.buffers.clear();
+    batch.parts.clear();
     batch.replies = 0;
     batch.bytes = 0;
     if (replies != 0) on_sent_(context_, replies);

@@ -28,6 +28,13 @@ public:
     // Queues a head and the first `data_bytes` of `data` behind it.
     void add(const NbdReplyHead& head, NbdBuffer data = {}, size_t data_bytes = 0);
 
+    // Queues one reply of several chunks, each a head with the part of `data` that follows it.
+    struct Part {
+        NbdReplyHead head;
+        std::span<const std::byte> data;
+    };
+    void add_parts(std::vector<Part> parts, NbdBuffer data);
+
     // Nothing is queued, in flight or scheduled: the queue may be destroyed.
     bool idle() const { return !scheduled_ && !sending_ && gathering().replies == 0; }
     // A send has failed: nobody hears us any more.
@@ -41,6 +48,7 @@ private:
         size_t heads_bytes = 0;
         std::vector<IoSegment> segments;
         std::vector<NbdBuffer> buffers;
+        std::vector<std::vector<Part>> parts;  // Of replies that have several.
         size_t replies = 0;
         size_t bytes = 0;
     };

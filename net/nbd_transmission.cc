@@ -21,6 +21,18 @@ size_t reply_buffer_bytes(const NbdRequest& request) {
     return kNbdExtentsMax * sizeof(nbd::BlockStatusEntry);
 }
 
+// What of a failed read is tried on its own.
+constexpr uint64_t kPiece = 4096;
+
+bool has_parts(const NbdRequest& request) {
+    return request.offset / kPiece != (request.offset + request.length - 1) / kPiece;
+}
+
+// Not of the request, or of the service as a whole: another part may well be readable.
+bool is_of_the_medium(const Error& error) {
+    return error.code == Errc::io || error.code == Errc::corrupt;
+}
+
 }  // namespace
 
 Task<void> NbdConnection::receive_requests() {
@@ -157,7 +169,10 @@ void NbdConnection::begin(Task<void> work) {
 
 Task<void> NbdConnection::do_read(NbdRequest request, NbdBuffer buffer) {
     const Status status = co_await device_.read(request.offset, buffer.span());
-    if (!status.ok()) {
+    if (!status.ok() && terms_.structured_replies && has_parts(request) &&
+        is_of_the_medium(status.error())) {
+        co_await read_in_parts(request, std::move(buffer), status);
+    } else if (!status.ok()) {
         answer(request, status);
     } else if (terms_.structured_replies) {
         replies_.add(data_reply(request.cookie, request.offset, request.length), std::move(buffer),
@@ -166,6 +181,42 @@ Task<void> NbdConnection::do_read(NbdRequest request, NbdBuffer buffer) {
         replies_.add(simple_reply(request.cookie, ErrorCode::none), std::move(buffer),
                      request.length);
     }
+}
+
+// Part of it cannot be read: the client gets the rest, and is told exactly what is missing.
+Task<void> NbdConnection::read_in_parts(NbdRequest request, NbdBuffer buffer, Status whole) {
+    std::vector<NbdReplyQueue::Part> parts;
+    const auto add = [&](uint64_t offset, std::span<const std::byte> data, bool good) {
+        NbdReplyQueue::Part part;
+        if (good) {
+            part.head = data_chunk(request.cookie, offset, static_cast<uint32_t>(data.size()));
+            part.data = data;
+        } else {
+            part.head = error_offset_chunk(request.cookie, ErrorCode::io, offset);
+        }
+        parts.push_back(part);
+    };
+    size_t begin = 0;  // Of the run of pieces that are all good, or all bad.
+    bool run_is_good = true;
+    for (size_t at = 0; at < buffer.size() && parts.size() < kNbdReplyPartsMax;) {
+        const uint64_t offset = request.offset + at;
+        const size_t length = std::min<size_t>(buffer.size() - at, kPiece - offset % kPiece);
+        const Status status = co_await device_.read(offset, buffer.span().subspan(at, length));
+        if (status.ok() != run_is_good && at > begin) {
+            add(request.offset + begin, buffer.span().subspan(begin, at - begin), run_is_good);
+            begin = at;
+        }
+        run_is_good = status.ok();
+        at += length;
+    }
+    if (parts.size() >= kNbdReplyPartsMax || (parts.empty() && !run_is_good)) {
+        answer(request, whole);
+        co_return;
+    }
+    add(request.offset + begin, buffer.span().subspan(begin), run_is_good);
+    ++registry_.counters.failed;
+    parts.push_back({empty_reply(request.cookie), {}});
+    replies_.add_parts(std::move(parts), std::move(buffer));
 }
 
 // `pin` and `buffer` own the memory that `data` lies in.

@@ -34,6 +34,7 @@ protected:
     Task<void> large_transfers();
     Task<void> pipelined();
     Task<void> device_errors();
+    Task<void> partly_bad();
     Task<void> block_status();
     Task<void> requests_beside_the_last_option();
     Task<void> garbage_in_the_handshake();
@@ -192,6 +193,42 @@ Task<void> NbdServerTest::device_errors() {
     EXPECT_EQ(server_->counters().failed, 6u);
     client.close();
 }
+// Bytes 10000 to 14000 are bad: blocks 2 and 3. The client is told which, and has the rest.
+Task<void> NbdServerTest::partly_bad() {
+    NbdTestClient client(env());
+    co_await start(client);
+    const Bytes data = pattern(32768, 3);
+    TestReply reply = co_await client.ask(client.write_request(1, 0, data));
+    EXPECT_EQ(reply.error, 0u);
+    device_->spoil(10000, 4000);
+    Bytes out;
+    append(out, client.request(Command::read, 2, 1000, 30000));
+    co_await client.send(out);
+    reply = co_await client.reply();
+    EXPECT_EQ(reply.chunk, static_cast<uint16_t>(nbd::Chunk::offset_data));
+    EXPECT_EQ(reply.offset, 1000u);
+    EXPECT_EQ(reply.data, Bytes(data.begin() + 1000, data.begin() + 8192));
+    reply = co_await client.reply();
+    EXPECT_EQ(reply.chunk, static_cast<uint16_t>(nbd::Chunk::error_offset));
+    EXPECT_EQ(reply.error, static_cast<uint32_t>(ErrorCode::io));
+    EXPECT_EQ(reply.offset, 8192u);
+    reply = co_await client.reply();
+    EXPECT_EQ(reply.chunk, static_cast<uint16_t>(nbd::Chunk::offset_data));
+    EXPECT_EQ(reply.offset, 16384u);
+    EXPECT_EQ(reply.data, Bytes(data.begin() + 16384, data.begin() + 31000));
+    reply = co_await client.reply();
+    EXPECT_EQ(reply.chunk, static_cast<uint16_t>(nbd::Chunk::none));
+    // One bad block alone, and what comes afterwards.
+    reply = co_await client.ask(client.request(Command::read, 3, 12288, 512));
+    EXPECT_EQ(reply.offset, 12288u);
+    EXPECT_EQ(reply.error, static_cast<uint32_t>(ErrorCode::io));
+    reply = co_await client.ask(client.request(Command::read, 4, 0, 512));
+    EXPECT_EQ(reply.data, Bytes(data.begin(), data.begin() + 512));
+    EXPECT_EQ(server_->counters().failed, 2u);
+    client.close();
+}
+TEST_F(NbdServerTest, SaysWhichPartOfAReadIsBad) { serve_and_run(partly_bad()); }
+
 TEST_F(NbdServerTest, HandsDeviceErrorsOn) { serve_and_run(device_errors()); }
 
 Task<void> NbdServerTest::block_status() {
