@@ -34,6 +34,8 @@ struct ProcessId {
 struct DiskOptions {
     bool read_only = false;
     bool create = false;  // Create the file if there is none.
+    bool beside_owner =
+        false;  // Somebody else may have it open, and locked: for damage on purpose.
 };
 
 // Waits for connections. Destroyed only when no accept is pending: close(), await it, then destroy.
@@ -59,7 +61,8 @@ public:
     virtual bool is_alive(const ProcessId& process) const = 0;
 
     // The problem names the path and says how to mend it. A member is opened with O_DIRECT where
-    // the file system allows that; a block device also exclusively.
+    // the file system allows that; a block device to be written to also exclusively, unless beside
+    // its owner.
     virtual Outcome<std::unique_ptr<Disk>> open_disk(const std::string& path,
                                                      DiskOptions options) = 0;
     // Removes a file this process has just created.

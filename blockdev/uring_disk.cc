@@ -92,7 +92,8 @@ Outcome<std::unique_ptr<Disk>> UringDisk::open(UringEnv& env, const std::string&
         traits.is_block_device = S_ISBLK(info.st_mode);
     }
     int flags = (options.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY;
-    if (traits.is_block_device && !options.read_only) flags |= O_EXCL;
+    const bool exclusive = !options.read_only && !options.beside_owner;
+    if (traits.is_block_device && exclusive) flags |= O_EXCL;
     if (options.create && !traits.is_block_device) flags |= O_CREAT;
     int descriptor = ::open(path.c_str(), flags | O_DIRECT, 0644);
     if (descriptor < 0 && errno == EINVAL) {

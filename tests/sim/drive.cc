@@ -102,7 +102,7 @@ void Drive::check(const IoRequest& request, uint64_t handle) const {
     if (request.length > platter_.size() || request.offset > platter_.size() - request.length) {
         world_.violation(options_.path + ": a write goes beyond the end of the disk");
     }
-    if (lock_holder_ != 0 && lock_holder_ != handle) {
+    if (lock_holder_ != 0 && lock_holder_ != handle && !outsiders_.contains(handle)) {
         world_.violation(options_.path + ": written to while somebody else holds its lock");
     }
 }
@@ -141,7 +141,7 @@ void Drive::submit(SimEnv& process, uint64_t handle, IoRequest& request) {
     std::unique_ptr<Flight> owned = take_off(process, handle, request);
     Flight& flight = *owned;
     judge(flight);
-    if (flight.changes()) claim_pages(flight);
+    if (flight.changes() && !outsiders_.contains(handle)) claim_pages(flight);
     if (flight.kind == IoKind::read) poison(request);
     flights_.emplace(flight.number, owned.release());
 
@@ -269,7 +269,7 @@ void Drive::settle(Flight& flight) {
         }
     }
     if (!flight.changes()) return;
-    writing_.erase(flight.change.first_page);
+    if (!outsiders_.contains(flight.handle)) writing_.erase(flight.change.first_page);
     if (options_.file_system != nullptr) {
         options_.file_system->reserved_pages -= flight.reserved_pages;
     }

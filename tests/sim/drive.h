@@ -71,6 +71,8 @@ public:
     // One open description of the drive, named by a number that is never used again.
     void submit(SimEnv& process, uint64_t handle, IoRequest& request);
     void closed(uint64_t handle);
+    // `handle` may write beside the owner of the lock, and beside writes in flight.
+    void admit_outsider(uint64_t handle) { outsiders_.insert(handle); }
     bool try_lock(uint64_t handle);
     uint64_t in_flight() const { return flights_.size(); }
 
@@ -109,6 +111,7 @@ private:
     std::vector<Flight*> hanging_;
     uint64_t next_flight_ = 0;
     uint64_t lock_holder_ = 0;  // A handle; 0 if free.
+    std::set<uint64_t> outsiders_;
 };
 
 }  // namespace gemel::sim

@@ -51,6 +51,7 @@ Outcome<std::unique_ptr<Disk>> SimEnv::open_disk(const std::string& path, DiskOp
     if (drive == nullptr) drive = &world_.add_drive({.path = path});
     const uint64_t handle = id_.pid * kHandlesPerProcess + handles_.size() + 1;
     handles_.push_back(handle);
+    if (options.beside_owner) drive->admit_outsider(handle);
     return std::unique_ptr<Disk>(new SimDisk(*this, *drive, handle, options.read_only));
 }
 
