@@ -21,7 +21,7 @@ if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]):
 import harness
 from harness import GEMEL, run, wait_for
 
-VERBS = ["create", "serve", "attach", "detach", "status", "inspect", "assemble"]
+VERBS = ["create", "serve", "attach", "detach", "status", "inspect", "inject", "assemble"]
 
 
 def look(folder):

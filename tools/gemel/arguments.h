@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "blockdev/inject.h"
 #include "blockdev/result.h"
 #include "mirror/create.h"
 
@@ -75,6 +76,13 @@ struct InspectArguments {
     bool json = false;
 };
 
+struct InjectArguments {
+    std::string member;
+    bool damages = false;             // False: only remember.
+    blockdev::InjectOptions options;  // All but the seed; its recording is the --remember file.
+    std::optional<uint64_t> seed;     // Nothing: a random one.
+};
+
 struct AssembleArguments {
     std::vector<std::string> members;
     std::optional<std::string> witness;
@@ -88,6 +96,6 @@ struct NothingToDo {};
 
 using Arguments =
     std::variant<NothingToDo, CreateArguments, ServeArguments, AttachArguments, DetachArguments,
-                 StatusArguments, InspectArguments, AssembleArguments>;
+                 StatusArguments, InspectArguments, InjectArguments, AssembleArguments>;
 
 }  // namespace gemel::tools

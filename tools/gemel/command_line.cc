@@ -6,6 +6,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <charconv>
 
 #include "tools/config/units.h"
 
@@ -70,6 +71,7 @@ struct Verbs {
     DetachArguments detach;
     StatusArguments status;
     InspectArguments inspect;
+    InjectArguments inject;
     AssembleArguments assemble;
 };
 
@@ -150,6 +152,85 @@ CLI::App* add_inspect(CLI::App& root, InspectArguments& arguments) {
     return app;
 }
 
+// "5-9", both included.
+blockdev::NumberRange range_of(const std::string& text) {
+    blockdev::NumberRange range;
+    const char* end = text.data() + text.size();
+    const std::from_chars_result low = std::from_chars(text.data(), end, range.first);
+    bool good = low.ec == std::errc() && low.ptr != end && *low.ptr == '-';
+    if (good) {
+        const std::from_chars_result high = std::from_chars(low.ptr + 1, end, range.last);
+        good = high.ec == std::errc() && high.ptr == end && range.first <= range.last;
+    }
+    if (!good) {
+        throw CLI::ValidationError("--range: '" + text + "' is not a range; give two numbers: 5-9");
+    }
+    return range;
+}
+
+CLI::App* add_inject(CLI::App& root, InjectArguments& arguments) {
+    CLI::App* app = root.add_subcommand(
+        "inject", "Damage a member on purpose, in use or not; or remember what it holds");
+    blockdev::InjectOptions& options = arguments.options;
+    add_text(*app, "MEMBER", arguments.member, "", "The member's file or block device")->required();
+    const auto take_into = [&options](const std::string& text) {
+        options.into = blockdev::parse_structure(text);  // Nothing for any.
+    };
+    CLI::Option* into =
+        app->add_option_function<std::string>("--into", take_into, "Which structure to damage")
+            ->type_name("WHERE")
+            ->check(CLI::IsMember({"data", "checksum", "index", "log", "superblock", "any"}));
+    const auto take_kind = [&arguments](const std::string& text) {
+        arguments.damages = true;
+        arguments.options.kind = *blockdev::parse_damage_kind(text);
+    };
+    CLI::Option* kind =
+        app->add_option_function<std::string>("--kind", take_kind, "How to damage it")
+            ->type_name("HOW")
+            ->check(CLI::IsMember({"flip", "zero", "garbage", "swap", "stale", "torn"}));
+    into->needs(kind);
+    kind->needs(into);
+    app->add_option("--count", options.count, "How many times (default 1)")
+        ->type_name("N")
+        ->check(CLI::PositiveNumber)
+        ->needs(kind);
+    app->add_option("--seed", arguments.seed,
+                    "The same seed damages the same content in the same way (default: random)")
+        ->type_name("N")
+        ->needs(kind);
+    const auto take_range = [&options](const std::string& text) { options.range = range_of(text); };
+    app->add_option_function<std::string>(
+           "--range", take_range,
+           "Only these: blocks of the data, pages of the checksums or of the index's level 1, "
+           "sequence numbers of the log")
+        ->type_name("A-B")
+        ->needs(kind);
+    add_optional_text(*app, "--remember", options.recording, "FILE",
+                      "Without --kind: record what the member holds now into this file. With "
+                      "--kind stale or torn: the recording whose versions are put back");
+    return app;
+}
+
+// What no option shows to be wrong alone.
+void check_inject(const InjectArguments& arguments) {
+    const blockdev::InjectOptions& options = arguments.options;
+    if (!arguments.damages && !options.recording) {
+        throw UsageError("give --into and --kind, or --remember; see 'gemel inject --help'");
+    }
+    if (!arguments.damages) return;
+    const bool has_numbers = options.into && *options.into != blockdev::Structure::superblock;
+    if (options.range && !has_numbers) {
+        throw UsageError("--range needs --into data, checksum, index or log");
+    }
+    if (options.kind == blockdev::DamageKind::stale && !options.recording) {
+        throw UsageError("--kind stale needs --remember with a recording made before");
+    }
+    if (options.kind == blockdev::DamageKind::swap && options.count < 2 &&
+        options.into == blockdev::Structure::superblock) {
+        throw UsageError("a swap damages both superblocks: ask for it with --count 2");
+    }
+}
+
 CLI::App* add_assemble(CLI::App& root, AssembleArguments& arguments) {
     CLI::App* app =
         root.add_subcommand("assemble", "Write a lost volume file again, from all the members");
@@ -190,6 +271,7 @@ Arguments parse_command_line(int argc, const char* const* argv) {
     const CLI::App* detach = add_detach(root, verbs.detach);
     const CLI::App* status = add_status(root, verbs.status);
     const CLI::App* inspect = add_inspect(root, verbs.inspect);
+    const CLI::App* inject = add_inject(root, verbs.inject);
     add_assemble(root, verbs.assemble);
     check_first_word(root, argc, argv);
     try {
@@ -209,6 +291,10 @@ Arguments parse_command_line(int argc, const char* const* argv) {
     if (detach->parsed()) return verbs.detach;
     if (status->parsed()) return verbs.status;
     if (inspect->parsed()) return verbs.inspect;
+    if (inject->parsed()) {
+        check_inject(verbs.inject);
+        return verbs.inject;
+    }
     return verbs.assemble;
 }
 

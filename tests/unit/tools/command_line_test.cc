@@ -65,6 +65,59 @@ TEST(CommandLine, TheOtherVerbs) {
                 ElementsAre("a", "b"));
 }
 
+TEST(CommandLine, Inject) {
+    auto inject = std::get<InjectArguments>(
+        parse({"inject", "a.img", "--into", "log", "--kind", "torn", "--count", "5", "--seed", "7",
+               "--range", "10-18446744073709551615", "--remember", "r"}));
+    EXPECT_EQ(inject.member, "a.img");
+    EXPECT_TRUE(inject.damages);
+    EXPECT_EQ(inject.options.into, blockdev::Structure::log);
+    EXPECT_EQ(inject.options.kind, blockdev::DamageKind::torn);
+    EXPECT_EQ(inject.options.count, 5u);
+    EXPECT_EQ(inject.seed, 7u);
+    ASSERT_TRUE(inject.options.range.has_value());
+    EXPECT_EQ(inject.options.range->first, 10u);
+    EXPECT_EQ(inject.options.range->last, UINT64_MAX);
+    EXPECT_EQ(inject.options.recording, "r");
+    inject =
+        std::get<InjectArguments>(parse({"inject", "a.img", "--into", "any", "--kind", "flip"}));
+    EXPECT_TRUE(inject.damages);
+    EXPECT_EQ(inject.options.into, std::nullopt);
+    EXPECT_EQ(inject.options.count, 1u);
+    EXPECT_EQ(inject.seed, std::nullopt);
+    inject = std::get<InjectArguments>(parse({"inject", "a.img", "--remember", "r"}));
+    EXPECT_FALSE(inject.damages);
+    EXPECT_EQ(inject.options.recording, "r");
+}
+
+TEST(CommandLine, WrongUsageOfInject) {
+    const auto wrong = [](std::vector<const char*> words) {
+        words.insert(words.begin(), {"inject", "a.img"});
+        return complaint(std::move(words));
+    };
+    EXPECT_THAT(wrong({}), HasSubstr("--kind"));
+    EXPECT_THAT(wrong({"--into", "data"}), HasSubstr("--kind"));
+    EXPECT_THAT(wrong({"--kind", "flip"}), HasSubstr("--into"));
+    EXPECT_THAT(wrong({"--into", "home", "--kind", "flip"}), HasSubstr("home"));
+    EXPECT_THAT(wrong({"--into", "data", "--kind", "melt"}), HasSubstr("melt"));
+    for (const char* count : {"0", "-1", "x", "1.5", ""}) {
+        EXPECT_THAT(wrong({"--into", "data", "--kind", "flip", "--count", count}),
+                    HasSubstr("--count"))
+            << count;
+    }
+    for (const char* range : {"", "-", "5", "5-", "-5", "6-5", "1-2-3", "1-2x", " 1-2", "a-b"}) {
+        EXPECT_THAT(wrong({"--into", "data", "--kind", "flip", "--range", range}),
+                    HasSubstr("--range"))
+            << range;
+    }
+    EXPECT_THAT(wrong({"--into", "any", "--kind", "flip", "--range", "1-2"}), HasSubstr("--range"));
+    EXPECT_THAT(wrong({"--into", "superblock", "--kind", "flip", "--range", "1-2"}),
+                HasSubstr("--range"));
+    EXPECT_THAT(wrong({"--into", "data", "--kind", "stale"}), HasSubstr("--remember"));
+    EXPECT_THAT(wrong({"--into", "superblock", "--kind", "swap"}), HasSubstr("--count 2"));
+    EXPECT_THAT(wrong({"--remember", "r", "--seed", "1"}), HasSubstr("--kind"));
+}
+
 TEST(CommandLine, WrongUsageIsOneSentence) {
     EXPECT_THAT(complaint({}), HasSubstr("no command"));
     EXPECT_THAT(complaint({"crate"}), HasSubstr("'crate'"));
@@ -87,7 +140,7 @@ TEST(CommandLine, WrongUsageIsOneSentence) {
 
 TEST(CommandLine, HelpAndVersionAreNoFailure) {
     for (const char* verb :
-         {"create", "serve", "attach", "detach", "status", "inspect", "assemble"}) {
+         {"create", "serve", "attach", "detach", "status", "inspect", "inject", "assemble"}) {
         testing::internal::CaptureStdout();
         EXPECT_TRUE(std::holds_alternative<NothingToDo>(parse({verb, "--help"}))) << verb;
         EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr(verb));
