@@ -36,6 +36,8 @@ Task<Outcome<std::unique_ptr<LocalMember>>> LocalMember::open(Env& env, std::str
     const std::unique_ptr<OwnerRecord> last_owner = co_await read_owner(*disk);
     std::unique_ptr<LocalMember> member(new LocalMember(
         env, std::move(disk), std::move(reading.value().superblock), cache_bytes, pool));
+    MemberHealth health = co_await read_health(*member->disk_, member->superblock().member);
+    member->take_over(std::move(health));
     member->closed_cleanly_ = last_owner != nullptr && last_owner->pid == 0;
     co_return member;
 }

@@ -45,13 +45,16 @@ public:
 
     Task<Status> rewrite(uint64_t block, const std::byte* data) override;
     Task<Status> page_values(uint64_t page, PageVersion version, PageValues& out) override;
-    Task<Status> repair_table(uint64_t page, TableSource& source) override;
+    Task<Status> repair_table(uint64_t page, TableSource& source, bool rebuild) override;
+    Task<Result<uint64_t>> inspect_log_and_roots() override;
     Task<Result<bool>> inspect_table(uint64_t page) override;
     std::optional<uint64_t> take_suspect_page() override { return table_.take_suspect(); }
     Task<Result<uint64_t>> home_checksum(uint64_t block) override;
     Task<Result<uint64_t>> previous_checksum(uint64_t block) override;
     Task<Status> read_raw(uint64_t first_block, uint64_t count, std::byte* out) override;
     std::optional<uint64_t> logged_checksum(uint64_t block) const override;
+    const MemberHealth& health() const override { return health_; }
+    Task<Status> save_health(MemberHealth health) override;
 
     Task<Result<Logged>> read_log(uint64_t head, ChainLink link) override;
     Task<Status> complete_log(BatchRef batch, uint64_t offset) override;
@@ -81,6 +84,9 @@ private:
     void give_table();
     Task<Status> checkpoint_taken(uint64_t sequence, uint64_t bytes_wanted, size_t window);
     Task<Status> write_table();
+    void take_over(MemberHealth health);
+    Task<Result<uint64_t>> inspect_log();
+    Task<Result<uint64_t>> inspect_roots();
 
     Env& env_;
     std::unique_ptr<Disk> disk_;
@@ -93,6 +99,7 @@ private:
     Overlay overlay_;
     AlignedBytes junk_;  // Where reads put blocks that nobody wants.
     MemberCounters counters_;
+    MemberHealth health_;
     // The checkpoint and repairs change the table one at a time.
     bool table_taken_ = false;
     Event table_free_;

@@ -6,6 +6,7 @@
 
 #include "blockdev/assert.h"
 #include "blockdev/local_member.h"
+#include "blockdev/member_lock.h"
 #include "blockdev/table_repair.h"
 
 namespace gemel::blockdev {
@@ -92,13 +93,39 @@ Task<Status> LocalMember::read_raw(uint64_t first_block, uint64_t count, std::by
     co_return co_await disk_->read(layout_.home(first_block), {out, count * kBlockSize});
 }
 
-Task<Status> LocalMember::repair_table(uint64_t page, TableSource& source) {
+Task<Status> LocalMember::repair_table(uint64_t page, TableSource& source, bool rebuild) {
     co_await take_table();
     TableRepair repair(*disk_, layout_, table_, source);
-    Status status = co_await repair.run(page);
+    Status status = co_await repair.run(page, rebuild);
     if (status.ok()) status = co_await write_table();
     if (status.ok()) counters_.tables_repaired += repair.repaired();
     give_table();
+    co_return status;
+}
+
+void LocalMember::take_over(MemberHealth health) {
+    counters_.blocks_verified = health.blocks_verified;
+    counters_.mismatches = health.mismatches;
+    counters_.blocks_healed = health.blocks_healed;
+    counters_.tables_repaired = health.tables_repaired;
+    counters_.log_blocks_healed = health.log_blocks_healed;
+    counters_.read_errors = health.read_errors;
+    counters_.write_errors = health.write_errors;
+    health_ = std::move(health);
+}
+
+Task<Status> LocalMember::save_health(MemberHealth health) {
+    health.blocks_verified = counters_.blocks_verified;
+    health.mismatches = counters_.mismatches;
+    health.blocks_healed = counters_.blocks_healed;
+    health.tables_repaired = counters_.tables_repaired;
+    health.log_blocks_healed = counters_.log_blocks_healed;
+    health.read_errors = counters_.read_errors;
+    health.write_errors = counters_.write_errors;
+    health.generation = health_.generation + 1;
+    health_ = std::move(health);
+    const Status status = co_await write_health(*disk_, superblock().member, health_);
+    if (!status.ok()) ++counters_.write_errors;
     co_return status;
 }
 
@@ -126,6 +153,67 @@ Task<Result<bool>> LocalMember::inspect_table(uint64_t page) {
     if (!found.ok()) co_return found.error();
     counters_.tables_repaired += found.value().rewritten;
     co_return found.value().fault == TableFault::none;
+}
+
+Task<Result<uint64_t>> LocalMember::inspect_log_and_roots() {
+    co_await take_table();  // Also keeps the log's tail and the superblocks where they are.
+    const Result<uint64_t> log = co_await inspect_log();
+    const Result<uint64_t> roots = co_await inspect_roots();
+    give_table();
+    if (!log.ok()) co_return log;
+    if (!roots.ok()) co_return roots;
+    counters_.log_blocks_healed += log.value();
+    co_return log.value() + roots.value();
+}
+
+// Every batch in the log is still in memory. Records are only added meanwhile, at the end.
+Task<Result<uint64_t>> LocalMember::inspect_log() {
+    uint64_t healed = 0;
+    AlignedBytes found = allocate_aligned(kMaximumBatchSize);
+    const size_t count = log_.records().size();
+    for (size_t i = 0; i < count; ++i) {
+        const LogWriter::Record& record = log_.records()[i];
+        if (!record.logged) break;
+        const BatchRef batch = record.batch;
+        const std::span<const std::byte> right = batch->bytes();
+        const uint64_t offset = kLogOffset + record.offset;
+        const Status read = co_await disk_->read(offset, {found.get(), right.size()});
+        if (read.ok() && std::memcmp(found.get(), right.data(), right.size()) == 0) continue;
+        const Status written = co_await disk_->write(offset, right);
+        if (!written.ok()) co_return written.error();
+        const Status again = co_await disk_->read(offset, {found.get(), right.size()});
+        if (!again.ok()) co_return again.error();
+        if (std::memcmp(found.get(), right.data(), right.size()) != 0) {
+            co_return Error{Errc::io, 0, "what was written does not stay"};
+        }
+        ++healed;
+    }
+    co_return healed;
+}
+
+Task<Result<uint64_t>> LocalMember::inspect_roots() {
+    const Outcome<SuperblockReading> reading = co_await read_superblocks(*disk_);
+    const bool newest = reading.ok() && reading.value().superblock->generation ==
+                                            superblocks_.current().generation.get();
+    const bool whole = newest && reading.value().fault_a == nullptr &&
+                       reading.value().fault_b == nullptr;
+    uint64_t healed = 0;
+    if (!whole) {
+        // Of two damaged copies, or of a newest one that is not there, both are written.
+        superblocks_.editable() = superblocks_.current();
+        const Status one = co_await superblocks_.write_one();
+        if (!one.ok()) co_return one.error();
+        const Status other = co_await superblocks_.write_one();
+        if (!other.ok()) co_return other.error();
+        ++healed;
+    }
+    const std::unique_ptr<OwnerRecord> owner = co_await read_owner(*disk_);
+    if (owner == nullptr || owner->pid == 0) {
+        const Status owned = co_await write_owner(env_, *disk_, superblock(), true);
+        if (!owned.ok()) co_return owned.error();
+        ++healed;
+    }
+    co_return healed;
 }
 
 }  // namespace gemel::blockdev

@@ -11,6 +11,7 @@
 #include "blockdev/batch.h"
 #include "blockdev/disk.h"
 #include "blockdev/disk_format.h"
+#include "blockdev/health_record.h"
 #include "blockdev/layout.h"
 #include "blockdev/log_ring.h"
 #include "blockdev/table_source.h"
@@ -35,6 +36,7 @@ struct BlockRun {
     bool zero = false;  // Known to be zero without reading.
 };
 
+// Those that MemberHealth has as well go on from what it says at open.
 struct MemberCounters {
     uint64_t blocks_read = 0;
     uint64_t blocks_verified = 0;
@@ -43,7 +45,8 @@ struct MemberCounters {
     uint64_t write_errors = 0;
     uint64_t checkpoints = 0;
     uint64_t blocks_healed = 0;
-    uint64_t tables_repaired = 0;  // Checksum and index pages.
+    uint64_t tables_repaired = 0;    // Checksum and index pages.
+    uint64_t log_blocks_healed = 0;  // Damaged in the ring, and written again.
 };
 
 // Errors of the device come back as they are; the caller decides what becomes of the member.
@@ -95,11 +98,15 @@ public:
     virtual Task<Status> rewrite(uint64_t block, const std::byte* data) = 0;
     // The checksums of a page as this member knows them.
     virtual Task<Status> page_values(uint64_t page, PageVersion version, PageValues& out) = 0;
-    // Makes the damaged table of `page` whole again, durably.
-    virtual Task<Status> repair_table(uint64_t page, TableSource& source) = 0;
+    // Makes the damaged table of `page` whole again, durably; with `rebuild` takes the source's
+    // checksums also if it is not damaged.
+    virtual Task<Status> repair_table(uint64_t page, TableSource& source, bool rebuild) = 0;
     // Looks at the table of `page` on disk. What is damaged there and known in memory is rewritten;
     // false: repair_table() is needed.
     virtual Task<Result<bool>> inspect_table(uint64_t page) = 0;
+    // Looks at superblocks, owner record and log on disk, and rewrites what is not as it is known in
+    // memory. Returns how many blocks of 4 KiB were.
+    virtual Task<Result<uint64_t>> inspect_log_and_roots() = 0;
     // After an operation failed with Errc::corrupt: the page whose table is damaged, if it is that.
     virtual std::optional<uint64_t> take_suspect_page() = 0;
     // What the table demands of the home copy of a block; 0: zero. And what it demanded before its
@@ -110,6 +117,9 @@ public:
     virtual Task<Status> read_raw(uint64_t first_block, uint64_t count, std::byte* out) = 0;
     // The checksum of the version that the log holds of the block.
     virtual std::optional<uint64_t> logged_checksum(uint64_t block) const = 0;
+    // As found at open, or last saved. Saving fills in what counters() counts.
+    virtual const MemberHealth& health() const = 0;
+    virtual Task<Status> save_health(MemberHealth health) = 0;
 
     // --- Opening. Used before the volume serves, in this order.
     // Writes down on the member that this process has it. Until then opening has changed nothing.

@@ -19,14 +19,16 @@ TableRepair::TableRepair(Disk& disk, const Layout& layout, ChecksumTable& table,
                          TableSource& source)
     : disk_(disk), layout_(layout), table_(table), source_(source) {}
 
-Task<Status> TableRepair::run(uint64_t page) {
+Task<Status> TableRepair::run(uint64_t page, bool rebuild) {
     const uint64_t level1 = page / kIndexEntries;
     // From the top down; each step makes the next one possible.
     while (true) {
         const TableFault fault = co_await table_.probe(page);
         Status status;
         switch (fault) {
-            case TableFault::none: co_return Status::success();
+            case TableFault::none:
+                if (!rebuild) co_return Status::success();
+                co_return co_await take_current(page);
             case TableFault::level2:
                 status = co_await rebuild_level2(level1 / kIndexEntries);
                 break;
@@ -114,6 +116,11 @@ Task<Status> TableRepair::rebuild_page(uint64_t page) {
         if (!restored.ok()) co_return restored.error();
         if (restored.value()) co_return Status::success();
     }
+    co_return co_await take_current(page);
+}
+
+Task<Status> TableRepair::take_current(uint64_t page) {
+    PageValues wanted;
     const Status current = co_await source_.page_values(page, PageVersion::current, wanted);
     if (!current.ok()) co_return current;
     if (wanted.state == PageState::data) {

@@ -25,7 +25,7 @@ public:
 
     // On success the table of `page` can be read. What was changed may still have to be written:
     // ChecksumTable::has_changes(). Nobody else changes the table meanwhile.
-    Task<Status> run(uint64_t page);
+    Task<Status> run(uint64_t page, bool rebuild);
     // Structures that were damaged and are right again.
     uint64_t repaired() const { return repaired_; }
 
@@ -35,6 +35,7 @@ private:
     Task<Status> rebuild_level1(uint64_t number);
     Task<Result<PageName>> find_page(uint64_t page, const PageValues& wanted);
     Task<Status> rebuild_page(uint64_t page);
+    Task<Status> take_current(uint64_t page);
 
     Disk& disk_;
     const Layout& layout_;

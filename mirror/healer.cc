@@ -18,12 +18,12 @@ constexpr size_t kRecentMax = 64;
 
 }  // namespace
 
-Healer::Healer(Env& env, std::vector<Member*> members, RangeLock& locks)
+Healer::Healer(Env& env, std::vector<Member*> members, RangeLock& locks, HealthKeeper& health)
     : env_(env),
       members_(std::move(members)),
       locks_(locks),
+      health_(health),
       hasher_(members_.front()->superblock().secret),
-      counts_(members_.size()),
       changed_(env) {}
 
 void Healer::suspect(size_t member, uint64_t block) {
@@ -34,11 +34,17 @@ void Healer::suspect(size_t member, uint64_t block) {
 }
 
 void Healer::lose(uint64_t block) {
-    if (lost_.contains(block)) return;
-    lost_.add({block, 1});
-    env_.log(LogLevel::error, "event=unrecoverable block=" + std::to_string(block) +
-                                  ": no member has a good copy; it gives an I/O error until it is "
-                                  "overwritten");
+    if (health_.lost().contains(block)) return;
+    health_.lost().add({block, 1});
+    for (size_t i = 0; i < members_.size(); ++i) {
+        health_.note(i, "event=unrecoverable block=" + std::to_string(block));
+    }
+}
+
+void Healer::forget_lost(BlockRange range) {
+    const uint64_t before = health_.lost().size();
+    health_.lost().remove(range);
+    if (health_.lost().size() != before) health_.touch();
 }
 
 void Healer::stop() {
@@ -119,15 +125,10 @@ Task<void> Healer::heal(size_t member, uint64_t block) {
                                       " cannot be healed: " + healed.error().text());
         co_return;
     }
-    ++counts_[member][static_cast<size_t>(cause)];
-    lost_.remove({block, 1});
-    log_healed(member, block, cause);
-}
-
-void Healer::log_healed(size_t member, uint64_t block, DamageCause cause) {
-    env_.log(LogLevel::warning, "event=healed member=" + members_[member]->path() +
-                                    " block=" + std::to_string(block) +
-                                    " cause=" + kDamageCauseNames[static_cast<size_t>(cause)]);
+    health_.count(member, cause);
+    forget(block, 1);
+    health_.note(member, "event=healed block=" + std::to_string(block) +
+                             " cause=" + kDamageCauseNames[static_cast<size_t>(cause)]);
 }
 
 Task<Status> Healer::fetch(size_t except, uint64_t block, std::byte* out) {

@@ -13,27 +13,25 @@
 
 #include "blockdev/env.h"
 #include "blockdev/member.h"
-#include "mirror/block_set.h"
-#include "mirror/damage.h"
+#include "mirror/health_keeper.h"
 #include "mirror/range_lock.h"
 
 namespace gemel::mirror {
 
 class Healer {
 public:
-    Healer(Env& env, std::vector<blockdev::Member*> members, RangeLock& locks);
+    Healer(Env& env, std::vector<blockdev::Member*> members, RangeLock& locks,
+           HealthKeeper& health);
 
     // The copy of `block` on a member could not be read, or did not prove itself. Never waits. More
     // than kSuspectsMax are not remembered: a later read, or the scrub, finds them again.
     void suspect(size_t member, uint64_t block);
     // No member has a good copy.
     void lose(uint64_t block);
-    // The blocks were overwritten.
-    void forget(uint64_t first_block, uint64_t count) { lost_.remove({first_block, count}); }
-
-    const BlockSet& lost() const { return lost_; }
-    BlockSet& lost() { return lost_; }
-    const DamageCounts& counts(size_t member) const { return counts_[member]; }
+    // The blocks were overwritten, or could be read after all.
+    void forget(uint64_t first_block, uint64_t count) {
+        if (!health_.lost().empty()) forget_lost({first_block, count});
+    }
 
     // Looks at one copy now, and heals it. The caller holds no lock on the block.
     Task<void> heal(size_t member, uint64_t block);
@@ -55,16 +53,15 @@ private:
     Task<Status> fetch(size_t except, uint64_t block, std::byte* out);
     Task<DamageCause> cause_of(size_t member, uint64_t block, const std::byte* good);
     Task<bool> belongs_elsewhere(size_t member, uint64_t block, const std::byte* content);
-    void log_healed(size_t member, uint64_t block, DamageCause cause);
+    void forget_lost(BlockRange range);
 
     Env& env_;
     std::vector<blockdev::Member*> members_;
     RangeLock& locks_;
+    HealthKeeper& health_;
     ecc::BlockHasher hasher_;
     std::map<uint64_t, uint32_t> suspects_;  // Block to a bit per member.
     std::deque<uint64_t> recent_;            // Blocks that were bad lately.
-    BlockSet lost_;
-    std::vector<DamageCounts> counts_;  // Per member.
     size_t healing_ = 0;
     bool stopping_ = false;
     Event changed_;

@@ -110,6 +110,7 @@ Task<Outcome<std::unique_ptr<Volume>>> open_volume(Env& env, VolumeDescription d
     VolumeParts parts;
     parts.name = description.name;
     parts.read_only = options.read_only;
+    parts.scrub = options.scrub;
     parts.pool = std::make_unique<blockdev::BufferPool>(kPayloadMemory);
     Outcome<Members> opened =
         co_await open_members(env, description, options.cache_bytes, *parts.pool);

@@ -10,6 +10,7 @@
 #include "blockdev/uuid.h"
 #include "mirror/block_set.h"
 #include "mirror/damage.h"
+#include "mirror/scrub.h"
 
 namespace gemel::mirror {
 
@@ -29,6 +30,9 @@ struct MemberReport {
     uint64_t blocks_healed = 0;
     uint64_t tables_repaired = 0;
     DamageCounts damage{};  // Healed blocks, by cause.
+    uint64_t log_blocks_healed = 0;
+    std::string last_event;  // What was found or done last, and when.
+    uint64_t last_event_s = 0;
     uint64_t read_errors = 0;
     uint64_t write_errors = 0;
     uint64_t free_bytes = UINT64_MAX;  // Of its file system; UINT64_MAX for block devices.
@@ -52,6 +56,7 @@ struct VolumeReport {
     bool short_of_space = false;  // New allocating writes get ENOSPC.
     uint64_t unrecoverable_blocks = 0;
     std::vector<BlockRange> unrecoverable;  // Of which no member has a good copy.
+    ScrubReport scrub;
     std::vector<MemberReport> members;
 };
 

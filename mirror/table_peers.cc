@@ -86,7 +86,12 @@ uint64_t TablePeers::agreed_checksum(uint64_t block, size_t at) const {
 
 Task<Status> repair_table(std::span<Member* const> members, size_t index, uint64_t page) {
     TablePeers peers(members, index);
-    co_return co_await members[index]->repair_table(page, peers);
+    co_return co_await members[index]->repair_table(page, peers, false);
+}
+
+Task<Status> rebuild_table(std::span<Member* const> members, size_t index, uint64_t page) {
+    TablePeers peers(members, index);
+    co_return co_await members[index]->repair_table(page, peers, true);
 }
 
 }  // namespace gemel::mirror

@@ -15,5 +15,7 @@ namespace gemel::mirror {
 // Blocks whose checksum cannot be found out get one that no content has: they are known as
 // unrecoverable then, and no guess is ever returned.
 Task<Status> repair_table(std::span<blockdev::Member* const> members, size_t index, uint64_t page);
+// The same for a page whose checksums prove themselves, but are older than the others'.
+Task<Status> rebuild_table(std::span<blockdev::Member* const> members, size_t index, uint64_t page);
 
 }  // namespace gemel::mirror

@@ -67,14 +67,18 @@ Volume::Volume(Env& env, VolumeParts parts)
       pacer_(env, member_pointers_, sequencer_, flusher_,
              [this](const MemberFailure& failure) { stop(failure); }),
       space_(env, member_pointers_, sequencer_, pacer_),
-      healer_(env, member_pointers_, locks_),
+      health_(env, member_pointers_),
+      healer_(env, member_pointers_, locks_, health_),
+      scrub_(env, member_pointers_, locks_, healer_, health_, parts.scrub),
       scope_(env) {
     sequencer_.set_on_wants_room([this] { pacer_.note_progress(); });
     geometry_.size = members_.front()->layout().volume_size;
     geometry_.read_only = parts.read_only;
     pacer_.set_repair([this](size_t index) { return repair_suspect(index); });
     scope_.start(pacer_.run());
+    scope_.start(health_.run());
     scope_.start(healer_.run());
+    scope_.start(scrub_.run());
 }
 
 Volume::~Volume() { CHECK(closed_); }
@@ -90,6 +94,8 @@ void Volume::stop(const MemberFailure& failure) {
     sequencer_.stop(Error{Errc::io, 0, "the volume has stopped"});
     pacer_.stop();
     healer_.stop();
+    scrub_.stop();
+    health_.stop();
 }
 
 Status Volume::check_range(uint64_t offset, uint64_t length) const {
@@ -112,6 +118,7 @@ Task<Status> Volume::read(uint64_t offset, std::span<std::byte> data) {
     const Status range = check_range(offset, data.size());
     if (!range.ok() || data.empty()) co_return range;
     ++counters_.reads;
+    scrub_.note_client();
     counters_.bytes_read += data.size();
     RangeLock::Hold hold(locks_, offset / kBlockSize, divide_up(offset + data.size(), kBlockSize),
                          RangeLock::Mode::shared);
@@ -151,7 +158,10 @@ Task<Status> Volume::read_blocks(uint64_t first_block, uint64_t count, std::byte
     }
     if (members_[chosen]->try_read(first_block, count, out)) co_return Status::success();
     const Status whole = co_await read_member(chosen, first_block, count, out);
-    if (whole.ok()) co_return whole;
+    if (whole.ok()) {
+        healer_.forget(first_block, count);
+        co_return whole;
+    }
     Status outcome;
     for (uint64_t i = 0; i < count; ++i) {
         const Status status = co_await read_masked(chosen, first_block + i, out + i * kBlockSize);
@@ -176,6 +186,7 @@ Task<Status> Volume::read_masked(size_t chosen, uint64_t block, std::byte* out) 
             const Status status = co_await read_member(index, block, 1, out);
             failed[index] = !status.ok();
             if (!status.ok()) continue;
+            healer_.forget(block, 1);
             for (size_t i = 0; i < members_.size(); ++i) {
                 if (failed[i]) healer_.suspect(i, block);
             }
@@ -214,7 +225,7 @@ Task<Status> Volume::commit(std::span<Sequencer::Write> writes, bool fua) {
     const Status committed = co_await sequencer_.commit(writes);
     if (!committed.ok()) co_return committed;
     pacer_.note_progress();
-    if (!healer_.lost().empty()) {
+    if (!health_.lost().empty()) {
         for (const Sequencer::Write& write : writes) {
             healer_.forget(write.what.first_block, write.what.block_count);
         }
@@ -228,6 +239,7 @@ Task<Status> Volume::write(uint64_t offset, std::span<const std::byte> data, Wri
     const Status range = check_writable(offset, data.size());
     if (!range.ok() || data.empty()) co_return range;
     ++counters_.writes;
+    scrub_.note_client();
     counters_.bytes_written += data.size();
     const uint64_t first = offset / kBlockSize;
     const uint64_t end = divide_up(offset + data.size(), kBlockSize);
@@ -403,11 +415,14 @@ Task<Status> Volume::close(uint64_t deadline_ns) {
     if (!stopped_) drained = co_await pacer_.drain(deadline_ns);
     if (!stopped_) static_cast<void>(co_await healer_.drain(deadline_ns));
     closed_ = true;
+    scrub_.stop();
     healer_.stop();
+    health_.stop();
     pacer_.stop();
     sequencer_.stop(Error{Errc::closed, 0, "the volume is closed"});
     co_await scope_.join();
     while (!sequencer_.idle() || !locks_.idle()) co_await sleep_for(env_, kMillisecond);
+    if (!stopped_) co_await health_.save();
     // A member is closed in order only if nothing is left in its log.
     for (const auto& member : members_) {
         if (stopped_ || !drained.ok()) continue;
@@ -437,8 +452,9 @@ VolumeReport Volume::report() const {
     report.batches = sequencer_.batches();
     report.checkpoints = pacer_.checkpoints();
     report.short_of_space = pacer_.short_of_space();
-    report.unrecoverable_blocks = healer_.lost().size();
-    report.unrecoverable = healer_.lost().ranges();
+    report.unrecoverable_blocks = health_.lost().size();
+    report.unrecoverable = health_.lost().ranges();
+    report.scrub = scrub_.report();
     for (size_t i = 0; i < members_.size(); ++i) {
         const auto& member = members_[i];
         MemberReport& out = report.members.emplace_back();
@@ -456,7 +472,10 @@ VolumeReport Volume::report() const {
         out.blocks_verified = counters.blocks_verified;
         out.mismatches = counters.mismatches;
         out.blocks_healed = counters.blocks_healed;
-        out.damage = healer_.counts(i);
+        out.damage = health_.damage(i);
+        out.last_event = health_.last_event(i);
+        out.last_event_s = health_.last_event_s(i);
+        out.log_blocks_healed = counters.log_blocks_healed;
         out.tables_repaired = counters.tables_repaired;
         out.read_errors = counters.read_errors;
         out.write_errors = counters.write_errors;

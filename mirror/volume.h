@@ -15,9 +15,11 @@
 #include "blockdev/member.h"
 #include "mirror/flusher.h"
 #include "mirror/healer.h"
+#include "mirror/health_keeper.h"
 #include "mirror/pacer.h"
 #include "mirror/range_lock.h"
 #include "mirror/report.h"
+#include "mirror/scrub.h"
 #include "mirror/sequencer.h"
 #include "mirror/space_guard.h"
 
@@ -31,6 +33,7 @@ struct VolumeParts {
     blockdev::ConfigurationRecord configuration;
     uint64_t chain_hash = 0;
     bool read_only = false;
+    Scrub::Options scrub = {};
 };
 
 class Volume final : public BlockDevice {
@@ -49,6 +52,9 @@ public:
                                               size_t limit) override;
 
     VolumeReport report() const;
+
+    // Begins a scrub, or speeds up the one that the schedule began. See report().
+    void scrub() { scrub_.start(); }
 
     // Ends the service: brings the logs home if that can be done before the deadline (else the next
     // open settles them), and releases the members. Requests must have ended, or will fail.
@@ -97,7 +103,9 @@ private:
     Flusher flusher_;
     Pacer pacer_;
     SpaceGuard space_;
+    HealthKeeper health_;
     Healer healer_;
+    Scrub scrub_;
     Scope scope_;
     Counters counters_;
     size_t next_reader_ = 0;

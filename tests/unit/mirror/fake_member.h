@@ -72,14 +72,17 @@ public:
     Task<Status> page_values(uint64_t, blockdev::PageVersion, blockdev::PageValues&) override {
         co_return Status::success();
     }
-    Task<Status> repair_table(uint64_t, blockdev::TableSource&) override {
+    Task<Status> repair_table(uint64_t, blockdev::TableSource&, bool) override {
         co_return Status::success();
     }
+    Task<Result<uint64_t>> inspect_log_and_roots() override { co_return uint64_t{0}; }
     Task<Result<bool>> inspect_table(uint64_t) override { co_return true; }
     std::optional<uint64_t> take_suspect_page() override { return std::nullopt; }
     Task<Result<uint64_t>> home_checksum(uint64_t) override { co_return uint64_t{0}; }
     Task<Result<uint64_t>> previous_checksum(uint64_t) override { co_return uint64_t{0}; }
     Task<Status> read_raw(uint64_t, uint64_t, std::byte*) override { co_return Status::success(); }
+    const blockdev::MemberHealth& health() const override { return health_; }
+    Task<Status> save_health(blockdev::MemberHealth) override { co_return Status::success(); }
     std::optional<uint64_t> logged_checksum(uint64_t) const override { return std::nullopt; }
 
     Task<Result<Logged>> read_log(uint64_t, blockdev::ChainLink) override { co_return Logged{}; }
@@ -137,6 +140,7 @@ private:
     blockdev::Superblock superblock_;
     blockdev::Layout layout_;
     DiskTraits traits_;
+    blockdev::MemberHealth health_;
     blockdev::MemberCounters counters_;
 };
 
