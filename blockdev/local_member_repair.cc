@@ -162,7 +162,7 @@ Task<Result<uint64_t>> LocalMember::inspect_log_and_roots() {
     give_table();
     if (!log.ok()) co_return log;
     if (!roots.ok()) co_return roots;
-    counters_.log_blocks_healed += log.value();
+    counters_.log_blocks_healed += log.value() + roots.value();
     co_return log.value() + roots.value();
 }
 
@@ -195,8 +195,8 @@ Task<Result<uint64_t>> LocalMember::inspect_roots() {
     const Outcome<SuperblockReading> reading = co_await read_superblocks(*disk_);
     const bool newest = reading.ok() && reading.value().superblock->generation ==
                                             superblocks_.current().generation.get();
-    const bool whole = newest && reading.value().fault_a == nullptr &&
-                       reading.value().fault_b == nullptr;
+    const bool whole =
+        newest && reading.value().fault_a == nullptr && reading.value().fault_b == nullptr;
     uint64_t healed = 0;
     if (!whole) {
         // Of two damaged copies, or of a newest one that is not there, both are written.

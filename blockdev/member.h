@@ -104,8 +104,8 @@ public:
     // Looks at the table of `page` on disk. What is damaged there and known in memory is rewritten;
     // false: repair_table() is needed.
     virtual Task<Result<bool>> inspect_table(uint64_t page) = 0;
-    // Looks at superblocks, owner record and log on disk, and rewrites what is not as it is known in
-    // memory. Returns how many blocks of 4 KiB were.
+    // Looks at superblocks, owner record and log on disk, and rewrites what is not as it is known
+    // in memory. Returns how many blocks of 4 KiB were.
     virtual Task<Result<uint64_t>> inspect_log_and_roots() = 0;
     // After an operation failed with Errc::corrupt: the page whose table is damaged, if it is that.
     virtual std::optional<uint64_t> take_suspect_page() = 0;

@@ -83,9 +83,9 @@ Task<void> HealthKeeper::save() {
         health.unrecoverable_is_complete = true;
         const Status saved = co_await members_[i]->save_health(std::move(health));
         if (!saved.ok()) {
-            env_.log(LogLevel::warning, members_[i]->path() +
-                                            ": its health record cannot be written: " +
-                                            saved.error().text());
+            env_.log(LogLevel::warning,
+                     members_[i]->path() +
+                         ": its health record cannot be written: " + saved.error().text());
         }
     }
 }

@@ -17,7 +17,7 @@ namespace gemel::mirror {
 struct OpenOptions {
     uint64_t cache_bytes = kDefaultCache;  // Checksum pages kept in memory, all members together.
     Scrub::Options scrub = {};
-    bool read_only = false;                // Clients may not write; settlement still happens.
+    bool read_only = false;  // Clients may not write; settlement still happens.
 };
 
 // Serves nothing before the new epoch is stable on every member. On failure every member is as it

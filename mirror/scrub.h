@@ -4,15 +4,15 @@
 //
 // A pass goes over the pages of 512 blocks: the tables on disk, the members' tables against one
 // another, then the data; at its end superblocks and logs. It goes on where it was after a restart.
-// A pass that somebody asked for runs as fast as the members allow while they are idle; one that the
-// schedule began spreads itself over half the interval. Either leaves nine tenths of the time to
-// clients as long as there are any.
+// A pass that somebody asked for runs as fast as the members allow while they are idle; one that
+// the schedule began spreads itself over half the interval. Either leaves nine tenths of the time
+// to clients as long as there are any.
 #pragma once
 
 #include "blockdev/env.h"
 #include "blockdev/member.h"
-#include "mirror/health_keeper.h"
 #include "mirror/healer.h"
+#include "mirror/health_keeper.h"
 #include "mirror/range_lock.h"
 
 namespace gemel::mirror {

@@ -9,7 +9,7 @@ export PATH="/usr/sbin:/usr/bin:/sbin:/bin:$PATH"
 
 readonly GEMEL=${GEMEL_BUILD_DIR:-$PWD/build/release}/gemel
 readonly TREE_BYTES_MAX=$((100 << 20))
-SERVER="" COPY="" DEVICE="" FOLDER=""
+SERVER="" COPY="" LOAD="" DEVICE="" FOLDER=""
 
 if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
     BOLD=$'\e[1;36m' DIM=$'\e[2m' GREEN=$'\e[1;32m' RED=$'\e[1;31m' PLAIN=$'\e[0m'
@@ -40,6 +40,7 @@ clean_up() {
     trap '' INT TERM HUP
     set +e
     [[ -n $COPY ]] && kill -- "-$COPY" 2>/dev/null
+    stop_load
     if [[ -n $FOLDER ]]; then
         if mountpoint -q "$FOLDER/mnt"; then
             umount "$FOLDER/mnt" 2>/dev/null || umount -l "$FOLDER/mnt"
@@ -115,6 +116,39 @@ kill_and_restart() {
     good "served again by process $SERVER"
 }
 
+# Keeps the log from running empty.
+start_load() {
+    setsid sh -c 'while :; do dd if=/dev/zero of="$1/mnt/load" bs=64k count=16 conv=fsync; done' \
+        load "$FOLDER" >/dev/null 2>&1 &
+    LOAD=$!
+}
+
+stop_load() {
+    [[ -n $LOAD ]] || return 0
+    kill -- "-$LOAD" 2>/dev/null || true
+    wait "$LOAD" 2>/dev/null || true
+    LOAD=""
+}
+
+# inject STRUCTURE COUNT: garbage over so many places of one member, of the running volume.
+inject() {
+    printf '   %s$ gemel inject a.img --into %s --kind garbage --count %s%s\n' \
+        "$DIM" "$1" "$2" "$PLAIN"
+    "$GEMEL" inject "$FOLDER/a.img" --into "$1" --kind garbage --count "$2" --seed 7 \
+        >"$FOLDER/damage.json" || fail "nothing could be damaged"
+}
+
+damage_one_member() {
+    step "One member is damaged on purpose, under load; then everything is read"
+    start_load
+    sleep 0.5
+    inject data 500
+    inject checksum 20
+    inject index 1
+    inject superblock 1
+    inject log 5
+}
+
 main() {
     check_machine
     trap clean_up EXIT
@@ -151,9 +185,14 @@ main() {
     step "Is everything there?"
     shown umount "$FOLDER/mnt"
     shown e2fsck -f -n "$DEVICE" || fail "the file system is damaged"
-    shown mount -o ro "$DEVICE" "$FOLDER/mnt"
+    shown mount "$DEVICE" "$FOLDER/mnt"
+    damage_one_member
     tree_is_whole "$FOLDER/mnt" || fail "files are missing or changed"
     good "every file has the content it had at its source"
+    stop_load
+    shown "$GEMEL" scrub "$FOLDER/twin.toml" --wait || fail "the scrub found what it cannot heal"
+    shown "$GEMEL" scrub "$FOLDER/twin.toml" --wait
+    good "the second one found nothing: all damage is healed"
 
     step "The volume"
     shown "$GEMEL" status "$FOLDER/twin.toml"

@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::string_view kUnits = "BKMGTPE";
 constexpr uint64_t kDay = 86'400;
+constexpr uint64_t kIntervalDaysMax = 3650;
 
 struct Quantity {
     uint64_t number = 0;
@@ -107,6 +108,23 @@ Outcome<uint64_t> parse_duration(std::string_view text) {
         return invalid(fmt::format("'{}' is more than a day", text));
     }
     return number * unit_ns;
+}
+
+Outcome<uint64_t> parse_interval(std::string_view text) {
+    if (text == "off") return uint64_t{0};
+    const Outcome<Quantity> quantity = split(text, "7d, 12h or off");
+    if (!quantity.ok()) return quantity.error();
+    const auto& [number, unit] = quantity.value();
+    uint64_t unit_s = 0;
+    if (unit == "s") unit_s = 1;
+    if (unit == "m") unit_s = 60;
+    if (unit == "h") unit_s = 3600;
+    if (unit == "d") unit_s = kDay;
+    if (unit_s == 0) return invalid(fmt::format("'{}': use s, m, h, d or off", text));
+    if (number == 0 || number > kIntervalDaysMax * kDay / unit_s) {
+        return invalid(fmt::format("'{}' is not between 1s and {}d", text, kIntervalDaysMax));
+    }
+    return number * unit_s;
 }
 
 }  // namespace gemel::tools

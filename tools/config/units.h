@@ -26,4 +26,8 @@ std::string readable_size(uint64_t bytes);
 // day.
 Outcome<uint64_t> parse_duration(std::string_view text);
 
+// How often something is done: "7d", "12h", "30m", "90s", at most ten years; "off" is 0. In
+// seconds.
+Outcome<uint64_t> parse_interval(std::string_view text);
+
 }  // namespace gemel::tools

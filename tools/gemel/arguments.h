@@ -50,6 +50,7 @@ struct ServeArguments {
     std::string volume;
     std::vector<std::string> nbd_addresses;  // Empty: the socket beside the volume file.
     std::optional<uint64_t> cache_bytes;
+    uint64_t scrub_every_s = 7 * 86'400;  // 0: only when asked to.
     bool read_only = false;
     std::string folder = ".";
 };
@@ -69,6 +70,12 @@ struct StatusArguments {
     std::optional<std::string> volume;  // Nothing: every volume in the folder.
     std::string folder = ".";
     bool json = false;
+};
+
+struct ScrubArguments {
+    std::string volume;
+    std::string folder = ".";
+    bool wait = false;
 };
 
 struct InspectArguments {
@@ -94,8 +101,8 @@ struct AssembleArguments {
 // Help or the version: printed already, nothing is left to do.
 struct NothingToDo {};
 
-using Arguments =
-    std::variant<NothingToDo, CreateArguments, ServeArguments, AttachArguments, DetachArguments,
-                 StatusArguments, InspectArguments, InjectArguments, AssembleArguments>;
+using Arguments = std::variant<NothingToDo, CreateArguments, ServeArguments, AttachArguments,
+                               DetachArguments, StatusArguments, ScrubArguments, InspectArguments,
+                               InjectArguments, AssembleArguments>;
 
 }  // namespace gemel::tools

@@ -29,6 +29,12 @@ uint64_t duration_of(const std::string& text) {
     return duration.value();
 }
 
+uint64_t interval_of(const std::string& text) {
+    const Outcome<uint64_t> interval = parse_interval(text);
+    if (!interval.ok()) throw CLI::ValidationError(interval.error().text);
+    return interval.value();
+}
+
 // Options whose text is a quantity. A wrong one is reported with the option's name.
 using Quantity = uint64_t (*)(const std::string&);
 
@@ -70,6 +76,7 @@ struct Verbs {
     AttachArguments attach;
     DetachArguments detach;
     StatusArguments status;
+    ScrubArguments scrub;
     InspectArguments inspect;
     InjectArguments inject;
     AssembleArguments assemble;
@@ -111,6 +118,8 @@ CLI::App* add_serve(CLI::App& root, ServeArguments& arguments) {
         ->type_name("ADDRESS");
     add_quantity(*app, "--cache", arguments.cache_bytes, size_of, "SIZE",
                  "Memory for checksum pages (default 64M)");
+    add_quantity(*app, "--scrub-every", arguments.scrub_every_s, interval_of, "TIME",
+                 "How often everything is read and verified: 7d, 12h, off (default 7d)");
     app->add_flag("--read-only", arguments.read_only, "Clients may not write");
     add_text(*app, "--dir", arguments.folder, "DIR", kFolderHelp);
     return app;
@@ -141,6 +150,16 @@ CLI::App* add_status(CLI::App& root, StatusArguments& arguments) {
     add_optional_text(*app, "VOLUME", arguments.volume, "",
                       "A volume's name or file (default: all volumes in the folder)");
     app->add_flag("--json", arguments.json, "Print JSON, as described in docs/json.md");
+    add_text(*app, "--dir", arguments.folder, "DIR", kFolderHelp);
+    return app;
+}
+
+CLI::App* add_scrub(CLI::App& root, ScrubArguments& arguments) {
+    CLI::App* app = root.add_subcommand(
+        "scrub", "Read and verify everything on every member of a served volume, and heal it");
+    add_text(*app, "VOLUME", arguments.volume, "", kVolumeHelp)->required();
+    app->add_flag("--wait", arguments.wait,
+                  "Wait for its end; exit with 1 if unrecoverable blocks remain");
     add_text(*app, "--dir", arguments.folder, "DIR", kFolderHelp);
     return app;
 }
@@ -270,6 +289,7 @@ Arguments parse_command_line(int argc, const char* const* argv) {
     const CLI::App* attach = add_attach(root, verbs.attach);
     const CLI::App* detach = add_detach(root, verbs.detach);
     const CLI::App* status = add_status(root, verbs.status);
+    const CLI::App* scrub = add_scrub(root, verbs.scrub);
     const CLI::App* inspect = add_inspect(root, verbs.inspect);
     const CLI::App* inject = add_inject(root, verbs.inject);
     add_assemble(root, verbs.assemble);
@@ -290,6 +310,7 @@ Arguments parse_command_line(int argc, const char* const* argv) {
     if (attach->parsed()) return verbs.attach;
     if (detach->parsed()) return verbs.detach;
     if (status->parsed()) return verbs.status;
+    if (scrub->parsed()) return verbs.scrub;
     if (inspect->parsed()) return verbs.inspect;
     if (inject->parsed()) {
         check_inject(verbs.inject);

@@ -103,17 +103,25 @@ private:
     Clock::time_point deadline_;
 };
 
-}  // namespace
-
-Outcome<VolumeStatus> ask_status(const std::string& socket_path, int limit_ms) {
+Outcome<VolumeStatus> ask(const std::string& socket_path, ControlCommand command, int limit_ms) {
     Conversation conversation(socket_path, limit_ms);
     Outcome<void> done = conversation.connect();
     if (!done.ok()) return done.error();
-    done = conversation.send_all(render_control_request(ControlCommand::status));
+    done = conversation.send_all(render_control_request(command));
     if (!done.ok()) return done.error();
     const Outcome<std::string> line = conversation.receive_line();
     if (!line.ok()) return line.error();
     return parse_status_answer(line.value());
+}
+
+}  // namespace
+
+Outcome<VolumeStatus> ask_status(const std::string& socket_path, int limit_ms) {
+    return ask(socket_path, ControlCommand::status, limit_ms);
+}
+
+Outcome<VolumeStatus> ask_scrub(const std::string& socket_path, int limit_ms) {
+    return ask(socket_path, ControlCommand::scrub, limit_ms);
 }
 
 bool means_no_server(const Problem& problem) {

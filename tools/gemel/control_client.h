@@ -14,6 +14,9 @@ namespace gemel::tools {
 // Errc::timed_out if no whole answer came within `limit_ms`.
 Outcome<VolumeStatus> ask_status(const std::string& socket_path, int limit_ms = 5000);
 
+// The same, after having a scrub begun.
+Outcome<VolumeStatus> ask_scrub(const std::string& socket_path, int limit_ms = 5000);
+
 // Whether `problem`, from ask_status, says that there is no server (not that it fails).
 bool means_no_server(const Problem& problem);
 

@@ -27,12 +27,12 @@ Outcome<ControlCommand> parse_control_request(std::string_view line) {
         return Problem{Errc::invalid, "a request has a \"command\""};
     }
     if (*command == "status") return ControlCommand::status;
+    if (*command == "scrub") return ControlCommand::scrub;
     return Problem{Errc::unsupported, "unknown command"};
 }
 
 std::string render_control_request(ControlCommand command) {
-    CHECK(command == ControlCommand::status);
-    return one_line({{"command", "status"}});
+    return one_line({{"command", command == ControlCommand::scrub ? "scrub" : "status"}});
 }
 
 std::string render_status_answer(const VolumeStatus& status) {

@@ -4,6 +4,7 @@
 // any number of times.
 //
 //     {"command": "status"}    ->  {"schema": 1, "status": {...}}     the status as in docs/json.md
+//     {"command": "scrub"}     ->  the same; a scrub is under way then
 //     anything else            ->  {"schema": 1, "error": "..."}
 //
 // Pure functions here; control_server and control_client carry the lines.
@@ -20,7 +21,7 @@ namespace gemel::tools {
 inline constexpr size_t kControlRequestSizeMax = 4096;  // With its newline.
 inline constexpr size_t kControlAnswerSizeMax = 1u << 20;
 
-enum class ControlCommand { status };
+enum class ControlCommand { status, scrub };
 
 // A request line, without its newline. The line is hostile until this has accepted it.
 Outcome<ControlCommand> parse_control_request(std::string_view line);

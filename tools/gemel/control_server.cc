@@ -31,19 +31,19 @@ struct ControlServer::Client {
 
 Outcome<std::unique_ptr<ControlServer>> ControlServer::start(Env& env,
                                                              const std::string& socket_path,
-                                                             StatusSource source) {
+                                                             Handlers handlers) {
     Address address;
     address.unix_path = socket_path;
     Outcome<std::unique_ptr<Listener>> listener = env.listen(address);
     if (!listener.ok()) return listener.error();
     std::unique_ptr<ControlServer> server(
-        new ControlServer(env, std::move(listener.value()), std::move(source)));
+        new ControlServer(env, std::move(listener.value()), std::move(handlers)));
     server->scope_.start(server->accept_clients());
     return server;
 }
 
-ControlServer::ControlServer(Env& env, std::unique_ptr<Listener> listener, StatusSource source)
-    : env_(env), listener_(std::move(listener)), source_(std::move(source)), scope_(env) {}
+ControlServer::ControlServer(Env& env, std::unique_ptr<Listener> listener, Handlers handlers)
+    : env_(env), listener_(std::move(listener)), handlers_(std::move(handlers)), scope_(env) {}
 
 ControlServer::~ControlServer() { CHECK(stopped_); }
 
@@ -115,7 +115,8 @@ Task<void> ControlServer::enforce_deadline(Client& client) {
 std::string ControlServer::answer(std::string_view line) const {
     const Outcome<ControlCommand> command = parse_control_request(line);
     if (!command.ok()) return render_error_answer(command.error().text);
-    return render_status_answer(source_());
+    if (command.value() == ControlCommand::scrub) handlers_.scrub();
+    return render_status_answer(handlers_.status());
 }
 
 }  // namespace gemel::tools

@@ -23,11 +23,13 @@ inline constexpr uint64_t kControlExchangeLimitNs = 5 * kSecond;
 
 class ControlServer {
 public:
-    using StatusSource = std::function<VolumeStatus()>;
-
-    // Asks `source` anew for every status request; it and `env` must outlive the server.
+    // What is behind the commands. Must outlive the server, as `env` must.
+    struct Handlers {
+        std::function<VolumeStatus()> status;  // Asked anew for every answer.
+        std::function<void()> scrub;
+    };
     static Outcome<std::unique_ptr<ControlServer>> start(Env& env, const std::string& socket_path,
-                                                         StatusSource source);
+                                                         Handlers handlers);
     // Only after stop().
     ~ControlServer();
 
@@ -40,7 +42,7 @@ private:
     // One connection; lives in the frame of serve_client.
     struct Client;
 
-    ControlServer(Env& env, std::unique_ptr<Listener> listener, StatusSource source);
+    ControlServer(Env& env, std::unique_ptr<Listener> listener, Handlers handlers);
     Task<void> accept_clients();
     Task<void> serve_client(std::unique_ptr<Stream> stream);
     Task<void> exchange_lines(Client& client);
@@ -49,7 +51,7 @@ private:
 
     Env& env_;
     std::unique_ptr<Listener> listener_;
-    StatusSource source_;
+    Handlers handlers_;
     std::list<Client*> clients_;
     Scope scope_;
     bool stopped_ = false;

@@ -64,6 +64,7 @@ ServePlan plan_from(const ServeArguments& arguments) {
     if (arguments.cache_bytes) plan.open.cache_bytes = *arguments.cache_bytes;
     if (plan.open.cache_bytes < kCacheBytesMin) throw UsageError("--cache must be at least 1M");
     plan.open.read_only = arguments.read_only;
+    plan.open.scrub.interval_s = arguments.scrub_every_s;
     plan.file = value_or_throw(resolve_volume_file(arguments.volume, arguments.folder));
     plan.description = value_or_throw(read_volume_file(plan.file));
     plan.paths = volume_paths(folder_of(plan.file), plan.description.name);
@@ -104,8 +105,9 @@ public:
             addresses_.push_back(listener.value()->address().text());
             nbd_.start(std::move(listener).value());
         }
-        auto control =
-            ControlServer::start(env_, plan_.paths.control_socket, [this] { return status(); });
+        auto control = ControlServer::start(
+            env_, plan_.paths.control_socket,
+            {.status = [this] { return status(); }, .scrub = [this] { volume_->scrub(); }});
         if (!control.ok()) return control.error();
         control_ = std::move(control).value();
         return {};

@@ -31,6 +31,8 @@ constexpr MemberCounter kMemberCounters[] = {
     {"blocks_verified", &MemberReport::blocks_verified},
     {"mismatches", &MemberReport::mismatches},
     {"blocks_healed", &MemberReport::blocks_healed},
+    {"tables_repaired", &MemberReport::tables_repaired},
+    {"log_blocks_healed", &MemberReport::log_blocks_healed},
     {"read_errors", &MemberReport::read_errors},
     {"write_errors", &MemberReport::write_errors},
 };
@@ -46,6 +48,26 @@ constexpr VolumeCounter kVolumeCounters[] = {
     {"batches", &VolumeReport::batches},       {"checkpoints", &VolumeReport::checkpoints},
 };
 
+struct ScrubCounter {
+    const char* key;
+    uint64_t mirror::ScrubReport::* field;
+};
+constexpr ScrubCounter kScrubCounters[] = {
+    {"next_page", &mirror::ScrubReport::next_page},
+    {"pages", &mirror::ScrubReport::pages},
+    {"started_s", &mirror::ScrubReport::started_s},
+    {"finished_s", &mirror::ScrubReport::finished_s},
+    {"passes", &mirror::ScrubReport::passes},
+    {"remaining_s", &mirror::ScrubReport::remaining_s},
+    {"blocks_checked", &mirror::ScrubReport::blocks_checked},
+    {"blocks_healed", &mirror::ScrubReport::blocks_healed},
+    {"tables_repaired", &mirror::ScrubReport::tables_repaired},
+    {"logs_healed", &mirror::ScrubReport::logs_healed},
+};
+
+// Of the unrecoverable blocks; a disk that is beyond help has too many to list.
+constexpr size_t kListedRangesMax = 1000;
+
 Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 
 std::string text_or_empty(const Json& json) {
@@ -59,6 +81,11 @@ Json member_json(const MemberReport& member) {
     json["state"] = member.state;
     json["direct"] = member.direct;
     for (const auto& [key, field] : kMemberCounters) json[key] = member.*field;
+    for (size_t i = 0; i < mirror::kDamageCauses; ++i) {
+        json["healed_by_cause"][mirror::kDamageCauseNames[i]] = member.damage[i];
+    }
+    json["last_event"] = text_or_null(member.last_event);
+    json["last_event_s"] = member.last_event_s == 0 ? Json() : Json(member.last_event_s);
     json["free_bytes"] = member.free_bytes == UINT64_MAX ? Json() : Json(member.free_bytes);
     return json;
 }
@@ -89,6 +116,14 @@ Json to_json(const VolumeStatus& status) {
     json["short_of_space"] = report.short_of_space;
     json["server"] = server_json(status.server);
     for (const auto& [key, field] : kVolumeCounters) json["counters"][key] = report.*field;
+    json["unrecoverable_blocks"] = report.unrecoverable_blocks;
+    json["unrecoverable"] = Json::array();
+    for (const mirror::BlockRange& range : report.unrecoverable) {
+        if (json["unrecoverable"].size() >= kListedRangesMax) break;
+        json["unrecoverable"].push_back({{"first_block", range.first}, {"blocks", range.count}});
+    }
+    json["scrub"]["running"] = report.scrub.running;
+    for (const auto& [key, field] : kScrubCounters) json["scrub"][key] = report.scrub.*field;
     json["members"] = Json::array();
     for (const MemberReport& member : report.members)
         json["members"].push_back(member_json(member));
@@ -114,6 +149,12 @@ MemberReport parse_member(const Json& json) {
     member.state = json.at("state").get<std::string>();
     member.direct = json.at("direct").get<bool>();
     for (const auto& [key, field] : kMemberCounters) member.*field = parse_count(json.at(key));
+    for (size_t i = 0; i < mirror::kDamageCauses; ++i) {
+        member.damage[i] = parse_count(json.at("healed_by_cause").at(mirror::kDamageCauseNames[i]));
+    }
+    member.last_event = text_or_empty(json.at("last_event"));
+    const Json& last_event_s = json.at("last_event_s");
+    if (!last_event_s.is_null()) member.last_event_s = parse_count(last_event_s);
     const Json& free_bytes = json.at("free_bytes");
     if (!free_bytes.is_null()) member.free_bytes = parse_count(free_bytes);
     return member;
@@ -145,6 +186,16 @@ VolumeStatus from_json(const Json& json) {
     status.server = parse_server(json.at("server"));
     const Json& counters = json.at("counters");
     for (const auto& [key, field] : kVolumeCounters) report.*field = parse_count(counters.at(key));
+    report.unrecoverable_blocks = parse_count(json.at("unrecoverable_blocks"));
+    for (const Json& range : json.at("unrecoverable")) {
+        report.unrecoverable.push_back(
+            {parse_count(range.at("first_block")), parse_count(range.at("blocks"))});
+    }
+    const Json& scrub = json.at("scrub");
+    report.scrub.running = scrub.at("running").get<bool>();
+    for (const auto& [key, field] : kScrubCounters) {
+        report.scrub.*field = parse_count(scrub.at(key));
+    }
     for (const Json& member : json.at("members")) report.members.push_back(parse_member(member));
     return status;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -50,6 +51,33 @@ std::string headline(const VolumeStatus& status) {
     return out;
 }
 
+std::string scrub_line(const mirror::ScrubReport& scrub) {
+    if (scrub.running) {
+        return line("scrub", fmt::format("{} of {} pages done, about {} to go, {} blocks healed",
+                                         scrub.next_page, scrub.pages, uptime(scrub.remaining_s),
+                                         scrub.blocks_healed));
+    }
+    if (scrub.passes == 0) return line("scrub", "none yet");
+    return line("scrub",
+                fmt::format("{} complete, the last ended {}", scrub.passes,
+                            fmt::format("{:%Y-%m-%d %H:%M} UTC",
+                                        fmt::gmtime(static_cast<time_t>(scrub.finished_s)))));
+}
+
+std::string unrecoverable_line(const VolumeReport& report) {
+    if (report.unrecoverable_blocks == 0) return "";
+    std::string ranges;
+    size_t listed = 0;
+    for (const mirror::BlockRange& range : report.unrecoverable) {
+        if (++listed > 8) break;
+        ranges += fmt::format(" {}+{}", range.first, range.count);
+    }
+    return line("lost", fmt::format("{} blocks of which no member has a good copy:{}{}; they "
+                                    "give I/O errors until they are overwritten",
+                                    report.unrecoverable_blocks, ranges,
+                                    report.unrecoverable.size() > 8 ? " ..." : ""));
+}
+
 std::string server_lines(const VolumeStatus& status) {
     const VolumeReport& report = status.report;
     const ServerFacts& server = *status.server;
@@ -65,6 +93,8 @@ std::string server_lines(const VolumeStatus& status) {
                             readable_size(report.bytes_written), report.flushes, report.trims));
     out +=
         line("log", fmt::format("{} batches, {} checkpoints", report.batches, report.checkpoints));
+    out += scrub_line(report.scrub);
+    out += unrecoverable_line(report);
     return out;
 }
 
@@ -81,7 +111,8 @@ std::string served_members(const VolumeReport& report) {
              percentage(member.log_bytes_used, member.log_bytes_total),
              fmt::format("{}", member.logged_sequence), fmt::format("{}", member.stable_sequence),
              fmt::format("{}", member.checkpoint_sequence), fmt::format("{}", member.mismatches),
-             fmt::format("{}", member.blocks_healed),
+             fmt::format("{}",
+                         member.blocks_healed + member.tables_repaired + member.log_blocks_healed),
              fmt::format("{}", member.read_errors + member.write_errors), free_space(member)});
     }
     return text_table(rows, {false, false, true, true, true, true, true, true, true, true}, 2);

@@ -21,6 +21,11 @@ inline mirror::MemberReport example_member() {
     member.blocks_verified = 8;
     member.mismatches = 9;
     member.blocks_healed = 1;
+    member.tables_repaired = 4;
+    member.log_blocks_healed = 5;
+    member.damage = {6, 7, 8, 9, 10};
+    member.last_event = "event=healed";
+    member.last_event_s = 1'700'000'000;
     member.read_errors = 2;
     member.write_errors = 3;
     member.free_bytes = 123456;
@@ -49,6 +54,9 @@ inline VolumeStatus example_status() {
     report.batches = 5;
     report.checkpoints = 6;
     report.short_of_space = true;
+    report.unrecoverable_blocks = 3;
+    report.unrecoverable = {{7, 3}};
+    report.scrub = {true, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
     report.members.push_back(example_member());
     mirror::MemberReport device;
     device.uuid.bytes[0] = 3;

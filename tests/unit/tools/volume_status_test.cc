@@ -36,17 +36,26 @@ TEST(VolumeStatusJson, KeepsItsKeysAndTheirOrder) {
               R"("stable_sequence":11,"short_of_space":true,"server":{"pid":77,)"
               R"("version":"0.1.0","uptime_s":61,"addresses":["unix:/srv/vol.nbd.sock"]},)"
               R"("counters":{"reads":1,"writes":2,"flushes":3,"trims":4,"bytes_read":4096,)"
-              R"("bytes_written":8192,"batches":5,"checkpoints":6},"members":[)"
+              R"("bytes_written":8192,"batches":5,"checkpoints":6},)"
+              R"("unrecoverable_blocks":3,"unrecoverable":[{"first_block":7,"blocks":3}],)"
+              R"("scrub":{"running":true,"next_page":11,"pages":12,"started_s":13,)"
+              R"("finished_s":14,"passes":15,"remaining_s":16,"blocks_checked":17,)"
+              R"("blocks_healed":18,"tables_repaired":19,"logs_healed":20},"members":[)"
               R"({"uuid":"02000000-0000-0000-0000-000000000000","path":"/srv/a.img",)"
               R"("state":"failed","direct":true,"logged_sequence":12,"stable_sequence":11,)"
               R"("checkpoint_sequence":10,"log_bytes_used":1048576,"log_bytes_total":2097152,)"
               R"("blocks_read":7,"blocks_verified":8,"mismatches":9,"blocks_healed":1,)"
-              R"("read_errors":2,"write_errors":3,"free_bytes":123456},)"
+              R"("tables_repaired":4,"log_blocks_healed":5,"read_errors":2,"write_errors":3,)"
+              R"("healed_by_cause":{"bit_rot":6,"lost_write":7,"misdirected":8,"torn":9,)"
+              R"("unreadable":10},"last_event":"event=healed","last_event_s":1700000000,)"
+              R"("free_bytes":123456},)"
               R"({"uuid":"03000000-0000-0000-0000-000000000000","path":"/dev/sdx",)"
               R"("state":"in-sync","direct":false,"logged_sequence":0,"stable_sequence":0,)"
               R"("checkpoint_sequence":0,"log_bytes_used":0,"log_bytes_total":0,)"
               R"("blocks_read":0,"blocks_verified":0,"mismatches":0,"blocks_healed":0,)"
-              R"("read_errors":0,"write_errors":0,"free_bytes":null}]})");
+              R"("tables_repaired":0,"log_blocks_healed":0,"read_errors":0,"write_errors":0,)"
+              R"("healed_by_cause":{"bit_rot":0,"lost_write":0,"misdirected":0,"torn":0,)"
+              R"("unreadable":0},"last_event":null,"last_event_s":null,"free_bytes":null}]})");
 }
 
 TEST(VolumeStatusJson, SurvivesTextThatIsNotUtf8) {
