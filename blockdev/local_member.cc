@@ -220,7 +220,7 @@ Task<Status> LocalMember::read_chunk(uint64_t first_block, uint64_t count, std::
     if (!table_.try_lookup(first_block, sums)) {
         const Status status = co_await table_.lookup(first_block, sums);
         if (!status.ok()) {
-            ++counters_.read_errors;
+            if (status.error().code != Errc::corrupt) ++counters_.read_errors;
             co_return status;
         }
     }
