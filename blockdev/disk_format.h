@@ -47,7 +47,15 @@ static_assert(sizeof(EpochRecord) == 40);
 static_assert(offsetof(EpochRecord, first_sequence) == 24);
 
 enum class ConsistencyMode : uint32_t { sync = 0 };
-enum class ConfiguredState : uint32_t { in_sync = 0 };
+// What the volume has decided about a member. Only those in sync hold everything; the others are
+// brought up to date (or left alone, as they say) and are never trusted at open.
+enum class ConfiguredState : uint32_t {
+    in_sync = 0,
+    behind = 1,   // Failed or missing, or on its way back.
+    adding = 2,   // Never in sync so far.
+    offline = 3,  // Taken out by the operator, who also brings it back.
+    spare = 4,    // Holds nothing; takes the place of one that fails.
+};
 
 struct ConfiguredMember {
     Uuid uuid;
@@ -146,6 +154,20 @@ struct GeometryRecord {
 static_assert(sizeof(GeometryRecord) == 80);
 inline constexpr uint32_t kPreallocated = 1;
 
+enum class ResyncState : uint32_t { none = 0, running = 1 };
+
+// How far a member that is being brought up to date has come. All zero while none is under way.
+struct ResyncRecord {
+    le32 state;  // ResyncState
+    le32 reserved;
+    Uuid base_epoch;     // The last write that it had in common with the volume. Frozen until the
+    le64 base_sequence;  // member is in sync again, whatever happens meanwhile. 0: nothing.
+    le64 cursor_page;    // The pages before it have been walked over.
+    le64 window_end;     // Those from the cursor up to here may be half copied.
+};
+static_assert(sizeof(ResyncRecord) == 48);
+static_assert(offsetof(ResyncRecord, base_sequence) == 24);
+
 struct Superblock {
     le64 checksum;  // XXH3-64 of everything after it, seeded with its own offset.
     le64 magic;
@@ -164,7 +186,8 @@ struct Superblock {
     le32 root_count;
     EpochRecord epochs[kEpochHistory];  // The last ones, oldest first.
     IndexEntry roots[kRootEntries];
-    uint8_t reserved[4912];
+    ResyncRecord resync;
+    uint8_t reserved[4864];
 };
 static_assert(offsetof(Superblock, member) == 32);
 static_assert(offsetof(Superblock, geometry) == 136);
@@ -173,6 +196,7 @@ static_assert(offsetof(Superblock, tail) == 248);
 static_assert(offsetof(Superblock, configuration) == 272);
 static_assert(offsetof(Superblock, epochs) == 720);
 static_assert(offsetof(Superblock, roots) == 3280);
+static_assert(offsetof(Superblock, resync) == 11472);
 static_assert(sizeof(Superblock) == kSuperblockSize);
 
 // Who has the member open: lets the next one tell a dead owner, whose lock is about to go, from a

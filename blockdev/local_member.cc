@@ -16,7 +16,7 @@ Task<Outcome<std::unique_ptr<LocalMember>>> LocalMember::open(Env& env, std::str
                                                               BufferPool& pool) {
     Outcome<std::unique_ptr<Disk>> opened = env.open_disk(path, DiskOptions{});
     if (!opened.ok()) co_return opened.error();
-    std::unique_ptr<Disk> disk = std::move(opened).value();
+    auto disk = std::make_unique<WatchedDisk>(env, std::move(opened).value());
     const Outcome<bool> locked = co_await lock_member(env, *disk);
     if (!locked.ok()) co_return locked.error();
     Outcome<SuperblockReading> reading = co_await read_superblocks(*disk);
@@ -42,7 +42,7 @@ Task<Outcome<std::unique_ptr<LocalMember>>> LocalMember::open(Env& env, std::str
     co_return member;
 }
 
-LocalMember::LocalMember(Env& env, std::unique_ptr<Disk> disk,
+LocalMember::LocalMember(Env& env, std::unique_ptr<WatchedDisk> disk,
                          std::unique_ptr<Superblock> superblock, size_t cache_bytes,
                          BufferPool& pool)
     : env_(env),
@@ -54,7 +54,8 @@ LocalMember::LocalMember(Env& env, std::unique_ptr<Disk> disk,
       log_(env, *disk_, layout_, superblocks_.current().tail),
       reader_(*disk_, layout_, superblocks_.current().volume, hasher_, pool),
       junk_(allocate_aligned(kBlockSize)),
-      table_free_(env) {
+      table_mutex_(env),
+      superblock_mutex_(env) {
     table_.load_roots({superblocks_.current().roots, superblocks_.current().root_count});
 }
 
@@ -92,10 +93,11 @@ Task<Status> LocalMember::claim() {
 
 Task<Status> LocalMember::begin_epoch(const ConfigurationRecord& configuration,
                                       std::span<const EpochRecord> history) {
-    CHECK(!table_taken_ && log_.records().empty());
+    CHECK(!table_mutex_.locked() && log_.records().empty());
     const EpochRecord& epoch = configuration.epoch;
     CHECK(log_.tail_after(0).sequence == epoch.first_sequence);
     log_.restart(chain_start(epoch.id, epoch.previous_hash));
+    co_await superblock_mutex_.lock();
     Superblock& superblock = superblocks_.editable();
     superblock.tail = log_.tail_after(0);
     superblock.configuration = configuration;
@@ -103,7 +105,24 @@ Task<Status> LocalMember::begin_epoch(const ConfigurationRecord& configuration,
     std::copy(history.end() - static_cast<ptrdiff_t>(kept), history.end(), superblock.epochs);
     superblock.epochs[kept] = epoch;
     superblock.epoch_count = static_cast<uint32_t>(kept + 1);
-    co_return co_await superblocks_.write_both();
+    const Status written = co_await superblocks_.write_both();
+    superblock_mutex_.unlock();
+    co_return written;
+}
+
+Task<Status> LocalMember::write_configuration(const ConfigurationRecord& configuration) {
+    co_await superblock_mutex_.lock();
+    Superblock& superblock = superblocks_.editable();
+    superblock = superblocks_.current();
+    superblock.configuration = configuration;
+    for (uint32_t i = 0; i < configuration.member_count; ++i) {
+        const ConfiguredMember& listed = configuration.members[i];
+        const bool in_sync = listed.state == static_cast<uint32_t>(ConfiguredState::in_sync);
+        if (listed.uuid == superblock.member && in_sync) superblock.resync = ResyncRecord{};
+    }
+    const Status written = co_await superblocks_.write_both();
+    superblock_mutex_.unlock();
+    co_return written;
 }
 
 Task<Status> LocalMember::close() {
@@ -112,20 +131,10 @@ Task<Status> LocalMember::close() {
 
 // --- Checkpoint
 
-Task<void> LocalMember::take_table() {
-    while (table_taken_) co_await table_free_.wait();
-    table_taken_ = true;
-}
-
-void LocalMember::give_table() {
-    table_taken_ = false;
-    table_free_.notify_all();
-}
-
 Task<Status> LocalMember::checkpoint(uint64_t sequence, uint64_t bytes_wanted, size_t window) {
-    co_await take_table();
+    co_await table_mutex_.lock();
     const Status status = co_await checkpoint_taken(sequence, bytes_wanted, window);
-    give_table();
+    table_mutex_.unlock();
     co_return status;
 }
 
@@ -146,12 +155,7 @@ Task<Status> LocalMember::checkpoint_taken(uint64_t sequence, uint64_t bytes_wan
     if (count == 0) co_return Status::success();
     Checkpoint checkpoint(env_, *disk_, layout_, table_, hasher_, slice, window);
     Status status = co_await checkpoint.run();
-    if (status.ok()) {
-        Superblock& superblock = superblocks_.editable();
-        superblock.tail = log_.tail_after(count);
-        std::copy(table_.roots().begin(), table_.roots().end(), superblock.roots);
-        status = co_await superblocks_.write_one();
-    }
+    if (status.ok()) status = co_await move_tail(log_.tail_after(count));
     if (!status.ok()) {
         if (status.error().code == Errc::io) ++counters_.write_errors;
         co_return status;
@@ -161,6 +165,18 @@ Task<Status> LocalMember::checkpoint_taken(uint64_t sequence, uint64_t bytes_wan
     log_.release(count);
     ++counters_.checkpoints;
     co_return Status::success();
+}
+
+// Together with the roots of the table as it is by now.
+Task<Status> LocalMember::move_tail(const LogTail& tail) {
+    co_await superblock_mutex_.lock();
+    Superblock& superblock = superblocks_.editable();
+    superblock = superblocks_.current();
+    superblock.tail = tail;
+    std::copy(table_.roots().begin(), table_.roots().end(), superblock.roots);
+    const Status written = co_await superblocks_.write_one();
+    superblock_mutex_.unlock();
+    co_return written;
 }
 
 // --- Reading

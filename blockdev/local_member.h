@@ -11,6 +11,7 @@
 #include "blockdev/log_reader.h"
 #include "blockdev/log_writer.h"
 #include "blockdev/member.h"
+#include "blockdev/mutex.h"
 #include "blockdev/overlay.h"
 #include "blockdev/superblock.h"
 
@@ -27,6 +28,7 @@ public:
     const Layout& layout() const override { return layout_; }
     const DiskTraits& traits() const override { return disk_->traits(); }
     const MemberCounters& counters() const override { return counters_; }
+    MemberProgress progress() const override { return disk_->progress(); }
 
     bool has_room(uint64_t batch_bytes) const override { return log_.has_room(batch_bytes); }
     void append(AppendRequest& request) override;
@@ -62,6 +64,7 @@ public:
     Task<Status> claim() override;
     Task<Status> begin_epoch(const ConfigurationRecord& configuration,
                              std::span<const EpochRecord> history) override;
+    Task<Status> write_configuration(const ConfigurationRecord& configuration) override;
     bool closed_cleanly() const override { return closed_cleanly_; }
     Task<Result<uint64_t>> highest_stable_point(Uuid epoch_id) override;
     Task<Status> close() override;
@@ -70,7 +73,7 @@ public:
     static constexpr uint64_t kSmallReadBlocks = 4;
 
 private:
-    LocalMember(Env& env, std::unique_ptr<Disk> disk, std::unique_ptr<Superblock> superblock,
+    LocalMember(Env& env, std::unique_ptr<WatchedDisk> disk, std::unique_ptr<Superblock> superblock,
                 size_t cache_bytes, BufferPool& pool);
 
     // Whether the block was there.
@@ -80,16 +83,15 @@ private:
     Task<Status> read_chunk(uint64_t first_block, uint64_t count, std::byte* out);
     Status verify(uint64_t first_block, std::span<const uint64_t> checksums, const std::byte* out);
     Task<Result<bool>> page_is_zero(uint64_t page);
-    Task<void> take_table();
-    void give_table();
     Task<Status> checkpoint_taken(uint64_t sequence, uint64_t bytes_wanted, size_t window);
     Task<Status> write_table();
+    Task<Status> move_tail(const LogTail& tail);
     void take_over(MemberHealth health);
     Task<Result<uint64_t>> inspect_log();
     Task<Result<uint64_t>> inspect_roots();
 
     Env& env_;
-    std::unique_ptr<Disk> disk_;
+    std::unique_ptr<WatchedDisk> disk_;
     Layout layout_;
     ecc::BlockHasher hasher_;
     SuperblockStore superblocks_;
@@ -100,9 +102,8 @@ private:
     AlignedBytes junk_;  // Where reads put blocks that nobody wants.
     MemberCounters counters_;
     MemberHealth health_;
-    // The checkpoint and repairs change the table one at a time.
-    bool table_taken_ = false;
-    Event table_free_;
+    Mutex table_mutex_;       // The checkpoint and repairs change the table one at a time.
+    Mutex superblock_mutex_;  // Held from the first edit until the write has ended; taken last.
     bool closed_cleanly_ = false;
 };
 

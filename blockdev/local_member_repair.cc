@@ -94,12 +94,12 @@ Task<Status> LocalMember::read_raw(uint64_t first_block, uint64_t count, std::by
 }
 
 Task<Status> LocalMember::repair_table(uint64_t page, TableSource& source, bool rebuild) {
-    co_await take_table();
+    co_await table_mutex_.lock();
     TableRepair repair(*disk_, layout_, table_, source);
     Status status = co_await repair.run(page, rebuild);
     if (status.ok()) status = co_await write_table();
     if (status.ok()) counters_.tables_repaired += repair.repaired();
-    give_table();
+    table_mutex_.unlock();
     co_return status;
 }
 
@@ -137,29 +137,28 @@ Task<Status> LocalMember::write_table() {
     if (!index.ok()) co_return index;
     const Status flushed = co_await disk_->sync();
     if (!flushed.ok()) co_return flushed;
-    Superblock& superblock = superblocks_.editable();
-    superblock.tail = superblocks_.current().tail;
-    std::copy(table_.roots().begin(), table_.roots().end(), superblock.roots);
-    const Status written = co_await superblocks_.write_one();
+    const Status written = co_await move_tail(superblocks_.current().tail);
     if (!written.ok()) co_return written;
     table_.commit_roots();
     co_return Status::success();
 }
 
 Task<Result<bool>> LocalMember::inspect_table(uint64_t page) {
-    co_await take_table();
+    co_await table_mutex_.lock();
     const auto found = co_await table_.inspect(page);
-    give_table();
+    table_mutex_.unlock();
     if (!found.ok()) co_return found.error();
     counters_.tables_repaired += found.value().rewritten;
     co_return found.value().fault == TableFault::none;
 }
 
 Task<Result<uint64_t>> LocalMember::inspect_log_and_roots() {
-    co_await take_table();  // Also keeps the log's tail and the superblocks where they are.
+    co_await table_mutex_.lock();  // Also keeps the log's tail and the superblocks where they are.
     const Result<uint64_t> log = co_await inspect_log();
+    co_await superblock_mutex_.lock();
     const Result<uint64_t> roots = co_await inspect_roots();
-    give_table();
+    superblock_mutex_.unlock();
+    table_mutex_.unlock();
     if (!log.ok()) co_return log;
     if (!roots.ok()) co_return roots;
     counters_.log_blocks_healed += log.value() + roots.value();

@@ -16,6 +16,7 @@
 #include "blockdev/log_ring.h"
 #include "blockdev/table_source.h"
 #include "blockdev/task.h"
+#include "blockdev/watched_disk.h"
 
 namespace gemel::blockdev {
 
@@ -61,6 +62,7 @@ public:
     virtual const Layout& layout() const = 0;
     virtual const DiskTraits& traits() const = 0;
     virtual const MemberCounters& counters() const = 0;
+    virtual MemberProgress progress() const = 0;
 
     // --- Log. Batches are appended in order; `append` never fails at once. has_room() first.
     virtual bool has_room(uint64_t batch_bytes) const = 0;
@@ -143,6 +145,10 @@ public:
     // oldest first. The log must be empty.
     virtual Task<Status> begin_epoch(const ConfigurationRecord& configuration,
                                      std::span<const EpochRecord> history) = 0;
+
+    // While it serves: the configuration alone, in both superblocks, each flushed. If it lists this
+    // member as in sync, the resync that brought it there is over.
+    virtual Task<Status> write_configuration(const ConfigurationRecord& configuration) = 0;
 
     // Releases the member. Everything in flight must have ended.
     virtual Task<Status> close() = 0;

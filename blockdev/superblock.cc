@@ -42,18 +42,37 @@ const char* configuration_fault(const ConfigurationRecord& configuration) {
         configuration.epoch.first_sequence == 0) {
         return "epoch";
     }
+    uint32_t in_sync = 0;
     for (uint32_t i = 0; i < count; ++i) {
         const ConfiguredMember& member = configuration.members[i];
         if (member.uuid.is_nil() || member.reserved != 0 ||
-            member.state != static_cast<uint32_t>(ConfiguredState::in_sync)) {
+            member.state > static_cast<uint32_t>(ConfiguredState::spare)) {
             return "configured member";
         }
+        in_sync += member.state == static_cast<uint32_t>(ConfiguredState::in_sync) ? 1 : 0;
         for (uint32_t j = 0; j < i; ++j) {
             if (configuration.members[j].uuid == member.uuid) return "member listed twice";
         }
     }
+    if (in_sync == 0) return "no member in sync";
     return nullptr;
 }
+
+namespace {
+
+const char* resync_fault(const ResyncRecord& resync, uint64_t pages) {
+    if (resync.reserved != 0 || resync.state > static_cast<uint32_t>(ResyncState::running)) {
+        return "resync state";
+    }
+    if (resync.state == static_cast<uint32_t>(ResyncState::none)) {
+        return all_zero(bytes_of(resync)) ? nullptr : "resync record";
+    }
+    if (resync.base_sequence > kMaximumSequence) return "resync base";
+    const bool in_order = resync.cursor_page <= resync.window_end && resync.window_end <= pages;
+    return in_order ? nullptr : "resync cursor";
+}
+
+}  // namespace
 
 const char* superblock_fault(const Superblock& superblock, uint64_t offset) {
     if (!has_superblock_magic(superblock)) return "magic";
@@ -78,8 +97,9 @@ const char* superblock_fault(const Superblock& superblock, uint64_t offset) {
     if (superblock.epoch_count == 0 || superblock.epoch_count > kEpochHistory) {
         return "epoch history";
     }
-    if (superblock.root_count != from_record(superblock.geometry).root_pages()) return "roots";
-    return nullptr;
+    const Layout layout = from_record(superblock.geometry);
+    if (superblock.root_count != layout.root_pages()) return "roots";
+    return resync_fault(superblock.resync, layout.volume_pages());
 }
 
 void seal_superblock(Superblock& superblock, uint64_t offset) {

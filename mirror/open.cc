@@ -115,13 +115,13 @@ Task<Outcome<std::unique_ptr<Volume>>> open_volume(Env& env, VolumeDescription d
     Outcome<Members> opened =
         co_await open_members(env, description, options.cache_bytes, *parts.pool);
     if (!opened.ok()) co_return opened.error();
-    parts.members = std::move(opened).value();
-    if (auto problem = check_against_description(parts.members, description)) co_return *problem;
+    Members members = std::move(opened).value();
+    if (auto problem = check_against_description(members, description)) co_return *problem;
     const Outcome<std::optional<ConfigurationRecord>> witness =
         read_witness(env, description.witness_path, description.uuid);
     if (!witness.ok()) co_return witness.error();
 
-    const std::vector<MemberEvidence> evidence = evidence_of(parts.members);
+    const std::vector<MemberEvidence> evidence = evidence_of(members);
     const Outcome<StartDecision> decision = decide_start(evidence, witness.value());
     if (!decision.ok()) co_return decision.error();
     if (decision.value().witness_is_lost) {
@@ -129,7 +129,7 @@ Task<Outcome<std::unique_ptr<Volume>>> open_volume(Env& env, VolumeDescription d
                                        ": the witness is lost; all members are "
                                        "there and prove the start: made anew");
     }
-    for (const auto& member : parts.members) {
+    for (const auto& member : members) {
         const Status claimed = co_await member->claim();
         if (!claimed.ok()) {
             co_return Problem{claimed.error().code,
@@ -138,20 +138,28 @@ Task<Outcome<std::unique_ptr<Volume>>> open_volume(Env& env, VolumeDescription d
     }
     const size_t newest = decision.value().newest;
     std::vector<Member*> in_chain;
-    for (size_t index : decision.value().in_chain) in_chain.push_back(parts.members[index].get());
-    const Uuid epoch_id = parts.members[newest]->superblock().configuration.epoch.id;
+    for (size_t index : decision.value().in_chain) in_chain.push_back(members[index].get());
+    const Uuid epoch_id = members[newest]->superblock().configuration.epoch.id;
     const Outcome<Settled> settled = co_await settle(in_chain, epoch_id);
     if (!settled.ok()) co_return settled.error();
     log_settlement(env, description, settled.value());
-    if (settled.value().batches_kept != 0 && in_chain.size() != parts.members.size()) {
-        co_return stale_problem(parts.members, in_chain);
+    if (settled.value().batches_kept != 0 && in_chain.size() != members.size()) {
+        co_return stale_problem(members, in_chain);
     }
 
     const Outcome<ConfigurationRecord> next =
-        co_await begin_epoch(env, parts.members, description, newest, settled.value());
+        co_await begin_epoch(env, members, description, newest, settled.value());
     if (!next.ok()) co_return next.error();
     parts.configuration = next.value();
     const blockdev::EpochRecord& epoch = next.value().epoch;
+    parts.uuid = description.uuid;
+    parts.witness_path = description.witness_path;
+    for (auto& member : members) {
+        const Uuid uuid = member->superblock().member;
+        std::string path = member->path();
+        parts.members.push_back(
+            {std::move(path), uuid, std::move(member), MemberState::in_sync, ""});
+    }
     parts.chain_hash = blockdev::chain_start(epoch.id, epoch.previous_hash);
     co_return std::make_unique<Volume>(env, std::move(parts));
 }

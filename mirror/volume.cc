@@ -20,6 +20,12 @@ namespace {
 // How much of the volume one look at its extents keeps writers away from.
 constexpr uint64_t kExtentBlocks = (64ull << 20) / kBlockSize;
 
+std::vector<std::unique_ptr<Member>> members_of(std::vector<MemberPart> parts) {
+    std::vector<std::unique_ptr<Member>> members;
+    for (MemberPart& part : parts) members.push_back(std::move(part.member));
+    return members;
+}
+
 std::vector<Member*> pointers_to(const std::vector<std::unique_ptr<Member>>& members) {
     std::vector<Member*> pointers;
     for (const auto& member : members) pointers.push_back(member.get());
@@ -47,7 +53,7 @@ Volume::Volume(Env& env, VolumeParts parts)
     : env_(env),
       name_(std::move(parts.name)),
       pool_(std::move(parts.pool)),
-      members_(std::move(parts.members)),
+      members_(members_of(std::move(parts.members))),
       member_pointers_(pointers_to(members_)),
       reads_in_flight_(members_.size()),
       failed_(members_.size()),

@@ -22,19 +22,9 @@
 #include "mirror/scrub.h"
 #include "mirror/sequencer.h"
 #include "mirror/space_guard.h"
+#include "mirror/volume_parts.h"
 
 namespace gemel::mirror {
-
-// What opening found out; see open.h.
-struct VolumeParts {
-    std::string name;
-    std::unique_ptr<blockdev::BufferPool> pool;
-    std::vector<std::unique_ptr<blockdev::Member>> members;
-    blockdev::ConfigurationRecord configuration;
-    uint64_t chain_hash = 0;
-    bool read_only = false;
-    Scrub::Options scrub = {};
-};
 
 class Volume final : public BlockDevice {
 public:

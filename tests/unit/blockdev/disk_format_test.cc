@@ -45,7 +45,8 @@ TEST(DiskFormat, SizesAndOffsetsStayWhatTheyAre) {
     EXPECT_EQ(offsetof(Superblock, created_s), 128u);
     EXPECT_EQ(offsetof(Superblock, epoch_count), 712u);
     EXPECT_EQ(offsetof(Superblock, root_count), 716u);
-    EXPECT_EQ(offsetof(Superblock, reserved), 11472u);
+    EXPECT_EQ(offsetof(Superblock, resync), 11472u);
+    EXPECT_EQ(offsetof(Superblock, reserved), 11520u);
     EXPECT_EQ(offsetof(BatchHeader, volume), 16u);
     EXPECT_EQ(offsetof(BatchHeader, epoch_id), 32u);
     EXPECT_EQ(offsetof(BatchHeader, previous_hash), 72u);

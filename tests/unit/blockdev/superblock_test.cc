@@ -82,6 +82,24 @@ TEST(Superblock, EveryBrokenRuleIsRefusedByName) {
         {"epoch history", [](Superblock& s) { s.epoch_count = kEpochHistory + 1; }},
         {"roots", [](Superblock& s) { s.root_count = 0; }},
         {"roots", [](Superblock& s) { s.root_count = 513; }},
+        {"resync state", [](Superblock& s) { s.resync.state = 2; }},
+        {"resync state", [](Superblock& s) { s.resync.reserved = 1; }},
+        {"resync record", [](Superblock& s) { s.resync.base_sequence = 7; }},
+        {"resync base",
+         [](Superblock& s) {
+             s.resync.state = 1;
+             s.resync.base_sequence = kMaximumSequence + 1;
+         }},
+        {"resync cursor",
+         [](Superblock& s) {
+             s.resync.state = 1;
+             s.resync.cursor_page = 1;
+         }},
+        {"resync cursor",
+         [](Superblock& s) {
+             s.resync.state = 1;
+             s.resync.window_end = UINT64_MAX;
+         }},
     };
     for (const Case& one : cases) {
         const auto superblock = good_superblock();
@@ -105,7 +123,12 @@ TEST(Superblock, AnImpossibleConfigurationIsRefusedByName) {
         {"epoch", [](ConfigurationRecord& c) { c.epoch.id = Uuid{}; }},
         {"epoch", [](ConfigurationRecord& c) { c.epoch.first_sequence = 0; }},
         {"configured member", [](ConfigurationRecord& c) { c.members[1].uuid = Uuid{}; }},
-        {"configured member", [](ConfigurationRecord& c) { c.members[0].state = 1; }},
+        {"configured member", [](ConfigurationRecord& c) { c.members[0].state = 5; }},
+        {"no member in sync",
+         [](ConfigurationRecord& c) {
+             c.members[0].state = 1;
+             c.members[1].state = 3;
+         }},
         {"configured member", [](ConfigurationRecord& c) { c.members[1].reserved = 1; }},
         {"member listed twice",
          [](ConfigurationRecord& c) { c.members[1].uuid = c.members[0].uuid; }},

@@ -27,6 +27,7 @@ public:
     const blockdev::Layout& layout() const override { return layout_; }
     const DiskTraits& traits() const override { return traits_; }
     const blockdev::MemberCounters& counters() const override { return counters_; }
+    blockdev::MemberProgress progress() const override { return member_progress; }
 
     bool has_room(uint64_t batch_bytes) const override { return batch_bytes <= room; }
     void append(blockdev::AppendRequest& request) override {
@@ -97,6 +98,10 @@ public:
                              std::span<const blockdev::EpochRecord>) override {
         co_return Status::success();
     }
+    Task<Status> write_configuration(const blockdev::ConfigurationRecord& record) override {
+        configurations.push_back(record);
+        co_return configuration_status;
+    }
     Task<Status> close() override { co_return Status::success(); }
 
     // Answers the append that was the n-th one.
@@ -119,6 +124,9 @@ public:
         uint64_t bytes;
     };
     std::vector<CheckpointCall> checkpoints;
+    std::vector<blockdev::ConfigurationRecord> configurations;
+    Status configuration_status;
+    blockdev::MemberProgress member_progress;
     Status checkpoint_status;
     Status flush_status;
     bool answers_at_once = false;

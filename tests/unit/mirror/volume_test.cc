@@ -416,7 +416,7 @@ TEST(Volume, RequestsInFlightWhenAMemberFailsAllGetAnAnswer) {
         for (uint64_t i = 0; i < 60; ++i) {
             Call& call = *calls.emplace_back(std::make_unique<Call>());
             call.data.resize(i % 5 == 0 ? 300'000 : 5000);
-            if (i == 20) world.drive(0).faults.write_error_rate = sim::kCertain / 4;
+            if (i == 20) world.drive(0).faults.write_error_rate = sim::kCertain / 2;
             world.store.start(write_call(*world.volume, i * 5000, call));
             if (i % 10 == 0)
                 world.store.start(

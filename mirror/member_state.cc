@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mirror/member_state.h"
+
+#include <array>
+
+namespace gemel::mirror {
+
+using blockdev::ConfiguredState;
+using enum MemberState;
+
+namespace {
+
+constexpr std::array<const char*, kMemberStates> kNames = {
+    "in-sync", "lagging", "behind",  "resyncing", "adding",
+    "offline", "failed",  "missing", "diverged",  "spare"};
+
+constexpr uint32_t set_of(std::initializer_list<MemberState> states) {
+    uint32_t bits = 0;
+    for (const MemberState state : states) bits |= 1u << static_cast<unsigned>(state);
+    return bits;
+}
+
+// Every way into a state in which a member is trusted leads through a whole resync; every way out
+// of it is a change of the configuration.
+//   in_sync    an error, no progress; the operator; slower than the others for long
+//   behind     its turn has come; it went away again, or turned out to hold another history
+//   failed     all its requests have ended and it could be opened again; or it is gone for good
+//   missing    it is there again
+//   diverged   the operator has discarded its changes
+constexpr std::array<uint32_t, kMemberStates> kMoves = {
+    /* in_sync   */ set_of({lagging, failed, offline}),
+    /* lagging   */ set_of({in_sync, behind, failed, offline}),
+    /* behind    */ set_of({resyncing, adding, diverged, failed, missing, offline}),
+    /* resyncing */ set_of({in_sync, behind, failed, offline}),
+    /* adding    */ set_of({in_sync, behind, failed, offline}),
+    /* offline   */ set_of({behind, missing, diverged, failed}),
+    /* failed    */ set_of({behind, missing, diverged, offline}),
+    /* missing   */ set_of({behind, diverged, offline, failed}),
+    /* diverged  */ set_of({behind, missing, offline, failed}),
+    /* spare     */ set_of({adding, missing, failed}),
+};
+
+}  // namespace
+
+const char* name(MemberState state) { return kNames[static_cast<size_t>(state)]; }
+
+std::optional<MemberState> member_state_named(std::string_view text) {
+    for (size_t i = 0; i < kMemberStates; ++i) {
+        if (text == kNames[i]) return static_cast<MemberState>(i);
+    }
+    return std::nullopt;
+}
+
+bool may_move(MemberState from, MemberState to) {
+    return (kMoves[static_cast<size_t>(from)] >> static_cast<unsigned>(to) & 1) != 0;
+}
+
+ConfiguredState configured_as(MemberState state) {
+    switch (state) {
+        case in_sync:
+        case lagging: return ConfiguredState::in_sync;
+        case adding: return ConfiguredState::adding;
+        case offline: return ConfiguredState::offline;
+        case spare: return ConfiguredState::spare;
+        case behind:
+        case resyncing:
+        case failed:
+        case missing:
+        case diverged: return ConfiguredState::behind;
+    }
+    return ConfiguredState::behind;
+}
+
+}  // namespace gemel::mirror
