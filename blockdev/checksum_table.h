@@ -75,11 +75,16 @@ public:
     bool is_whole(const IndexPage& page, unsigned level, uint64_t number, uint64_t offset) const;
     // What a checksum page with these values has for its checksum in a slot.
     uint64_t page_checksum(uint64_t page, unsigned slot, const ChecksumPage& values) const;
-    // Puts an index page with these entries in place of the damaged one: where it lay if it is what
-    // its name says, else into the other slot with the next write_index().
-    Task<Status> restore_index(unsigned level, uint64_t number, const IndexPage& entries);
+    // Rewrites a damaged index page where it lies if these entries are what its name says; else
+    // false.
+    Task<Result<bool>> restore_index(unsigned level, uint64_t number, const IndexPage& entries);
+    // Puts an index page with these entries in place of the damaged one: into the other slot, with
+    // the next write_index().
+    void replace_index(unsigned level, uint64_t number, const IndexPage& entries);
     // Rewrites a checksum page where it lies if these values are what its name says; else false.
     Task<Result<bool>> restore_page(uint64_t page, const ChecksumPage& values);
+    // The name of an index page of level 2, as the superblock has it.
+    PageName root_name(uint64_t number) const { return PageName::decode(roots_[number]); }
     // The page whose table could not be read last, for whoever repairs it; forgets it.
     std::optional<uint64_t> take_suspect() { return std::exchange(suspect_, std::nullopt); }
 
@@ -119,6 +124,7 @@ private:
     // The page's values: from the cache, or read and checked. Null is never returned on success.
     Task<Result<const ChecksumPage*>> load_page(uint64_t page);
     Task<Result<const ChecksumPage*>> try_load_page(uint64_t page);
+    BufferPool::Buffer make_index(unsigned level, uint64_t number, const IndexPage& entries);
     Task<Status> write_and_read_back(uint64_t offset, std::span<const std::byte> bytes);
     Task<Result<bool>> is_on_disk(uint64_t offset, uint64_t checksum, bool is_index);
     const ChecksumPage* cached(uint64_t page);

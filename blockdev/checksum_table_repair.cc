@@ -45,9 +45,8 @@ Task<Status> ChecksumTable::write_and_read_back(uint64_t offset, std::span<const
     co_return Status::success();
 }
 
-Task<Status> ChecksumTable::restore_index(unsigned level, uint64_t number,
-                                          const IndexPage& entries) {
-    CHECK(!levels_[level].pages[number]);
+BufferPool::Buffer ChecksumTable::make_index(unsigned level, uint64_t number,
+                                             const IndexPage& entries) {
     BufferPool::Buffer buffer = index_pool_.take(sizeof(IndexPage));
     auto& page = *reinterpret_cast<IndexPage*>(buffer.get());
     std::memset(buffer.get(), 0, sizeof(IndexPage));
@@ -55,15 +54,30 @@ Task<Status> ChecksumTable::restore_index(unsigned level, uint64_t number,
     page.level = level;
     page.number = number;
     std::copy(std::begin(entries.entries), std::end(entries.entries), std::begin(page.entries));
+    const unsigned slot = PageName::decode(parent_entry(level, number)).slot;
+    page.checksum =
+        index_page_checksum(page, place_seed(member_, index_offset(level, number, slot)));
+    return buffer;
+}
+
+Task<Result<bool>> ChecksumTable::restore_index(unsigned level, uint64_t number,
+                                                const IndexPage& entries) {
     const PageName name = PageName::decode(parent_entry(level, number));
-    const uint64_t offset = index_offset(level, number, name.slot);
-    page.checksum = index_page_checksum(page, place_seed(member_, offset));
-    levels_[level].pages[number] = std::move(buffer);
-    if (name.state == PageState::data && page.checksum == name.checksum) {
-        co_return co_await write_and_read_back(offset, bytes_of(page));
-    }
+    BufferPool::Buffer buffer = make_index(level, number, entries);
+    const auto& page = *reinterpret_cast<const IndexPage*>(buffer.get());
+    if (name.state != PageState::data || page.checksum != name.checksum) co_return false;
+    const Status written =
+        co_await write_and_read_back(index_offset(level, number, name.slot), bytes_of(page));
+    if (!written.ok()) co_return written.error();
+    if (!levels_[level].pages[number]) levels_[level].pages[number] = std::move(buffer);
+    co_return true;
+}
+
+void ChecksumTable::replace_index(unsigned level, uint64_t number, const IndexPage& entries) {
+    // After an error that has passed a reader may have found it right meanwhile.
+    if (levels_[level].pages[number]) return;
+    levels_[level].pages[number] = make_index(level, number, entries);
     mark_dirty(level, number);
-    co_return Status::success();
 }
 
 Task<Result<bool>> ChecksumTable::restore_page(uint64_t page, const ChecksumPage& values) {

@@ -47,6 +47,9 @@ public:
 
     Task<Status> rewrite(uint64_t block, const std::byte* data) override;
     Task<Status> page_values(uint64_t page, PageVersion version, PageValues& out) override;
+    Task<Status> page_values_if(uint64_t page, PageVersion version, const ChecksumPage& found,
+                                PageValues& out) override;
+    Task<Status> read_table_slot(uint64_t page, unsigned slot, ChecksumPage& out) override;
     Task<Status> repair_table(uint64_t page, TableSource& source, bool rebuild) override;
     Task<Result<uint64_t>> inspect_log_and_roots() override;
     Task<Result<bool>> inspect_table(uint64_t page) override;
@@ -83,6 +86,7 @@ private:
     Task<Status> read_chunk(uint64_t first_block, uint64_t count, std::byte* out);
     Status verify(uint64_t first_block, std::span<const uint64_t> checksums, const std::byte* out);
     Task<Result<bool>> page_is_zero(uint64_t page);
+    void add_logged(uint64_t page, PageVersion version, uint64_t sequence, PageValues& out) const;
     Task<Status> checkpoint_taken(uint64_t sequence, uint64_t bytes_wanted, size_t window);
     Task<Status> write_table();
     Task<Status> move_tail(const LogTail& tail);

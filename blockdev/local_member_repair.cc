@@ -50,19 +50,50 @@ Task<Status> LocalMember::page_values(uint64_t page, PageVersion version, PageVa
     if (!known.ok()) co_return known;
     const Result<PageName> name = co_await table_.page_name(page);  // In memory by now.
     if (!name.ok()) co_return name.error();
-    out.sequence = name.value().sequence;
-    for (uint64_t i = 0; version == PageVersion::current && i < count; ++i) {
+    std::copy(sums.begin(), sums.end(), std::begin(out.values.values));
+    add_logged(page, version, name.value().sequence, out);
+    co_return Status::success();
+}
+
+Task<Status> LocalMember::page_values_if(uint64_t page, PageVersion version,
+                                         const ChecksumPage& found, PageValues& out) {
+    const Result<PageName> name = co_await table_.page_name(page);
+    if (!name.ok()) co_return name.error();
+    const PageName& wanted = name.value();
+    if (wanted.state != PageState::data ||
+        table_.page_checksum(page, wanted.slot, found) != wanted.checksum) {
+        co_return Error{Errc::corrupt, 0, "another page than the index names"};
+    }
+    out.values = found;
+    add_logged(page, version, wanted.sequence, out);
+    co_return Status::success();
+}
+
+// Completes `out`, whose checksums are those of the blocks at home.
+void LocalMember::add_logged(uint64_t page, PageVersion version, uint64_t sequence,
+                             PageValues& out) const {
+    const uint64_t first = page * kPageBlocks;
+    const uint64_t count = std::min(kPageBlocks, layout_.volume_blocks() - first);
+    out.sequence = sequence;
+    for (uint64_t i = 0; version != PageVersion::home && i < count; ++i) {
         const std::optional<BlockVersion> logged = overlay_.find(first + i);
         if (!logged) continue;
-        sums[i] = logged->checksum;
+        out.values.values[i] = logged->checksum;
         out.sequence = std::max(out.sequence, logged->sequence);
     }
-    std::copy(sums.begin(), sums.end(), std::begin(out.values.values));
-    const bool blank = std::all_of(sums.begin(), sums.end(), [](uint64_t sum) { return sum == 0; });
+    const bool blank = std::all_of(std::begin(out.values.values), std::end(out.values.values),
+                                   [](uint64_t sum) { return sum == 0; });
     out.state = !blank              ? PageState::data
                 : out.sequence == 0 ? PageState::never_written
                                     : PageState::zero;
-    co_return Status::success();
+}
+
+Task<Status> LocalMember::read_table_slot(uint64_t page, unsigned slot, ChecksumPage& out) {
+    AlignedBytes buffer = allocate_aligned(sizeof(ChecksumPage));
+    const uint64_t offset = layout_.checksum_page_offset(page, slot);
+    const Status status = co_await disk_->read(offset, {buffer.get(), sizeof(ChecksumPage)});
+    if (status.ok()) std::memcpy(&out, buffer.get(), sizeof(ChecksumPage));
+    co_return status;
 }
 
 Task<Result<uint64_t>> LocalMember::home_checksum(uint64_t block) {
@@ -76,11 +107,10 @@ Task<Result<uint64_t>> LocalMember::previous_checksum(uint64_t block) {
     const uint64_t page = block / kPageBlocks;
     const Result<PageName> name = co_await table_.page_name(page);
     if (!name.ok()) co_return name.error();
-    AlignedBytes buffer = allocate_aligned(sizeof(ChecksumPage));
-    const uint64_t offset = layout_.checksum_page_offset(page, name.value().slot ^ 1);
-    const Status status = co_await disk_->read(offset, {buffer.get(), sizeof(ChecksumPage)});
+    ChecksumPage values{};
+    const Status status = co_await read_table_slot(page, name.value().slot ^ 1, values);
     if (!status.ok()) co_return status.error();
-    co_return reinterpret_cast<const ChecksumPage*>(buffer.get())->values[block % kPageBlocks];
+    co_return values.values[block % kPageBlocks];
 }
 
 std::optional<uint64_t> LocalMember::logged_checksum(uint64_t block) const {

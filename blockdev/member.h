@@ -100,6 +100,12 @@ public:
     virtual Task<Status> rewrite(uint64_t block, const std::byte* data) = 0;
     // The checksums of a page as this member knows them.
     virtual Task<Status> page_values(uint64_t page, PageVersion version, PageValues& out) = 0;
+    // The same although this member's copy of the page is damaged: if these, which were found
+    // elsewhere, are what its index names.
+    virtual Task<Status> page_values_if(uint64_t page, PageVersion version,
+                                        const ChecksumPage& found, PageValues& out) = 0;
+    // What lies in a slot of the page, whatever it is worth.
+    virtual Task<Status> read_table_slot(uint64_t page, unsigned slot, ChecksumPage& out) = 0;
     // Makes the damaged table of `page` whole again, durably; with `rebuild` takes the source's
     // checksums also if it is not damaged.
     virtual Task<Status> repair_table(uint64_t page, TableSource& source, bool rebuild) = 0;

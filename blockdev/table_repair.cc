@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 namespace gemel::blockdev {
 
@@ -41,58 +43,89 @@ Task<Status> TableRepair::run(uint64_t page, bool rebuild) {
     }
 }
 
+// From the names of what lies below it: those that the last checkpoint left, unless something there
+// is damaged as well. A repair may have left two with one sequence number; then one of them is
+// tried the other way.
 Task<Status> TableRepair::rebuild_level2(uint64_t number) {
-    IndexPage index{};
     const uint64_t first = number * kIndexEntries;
     const uint64_t end = std::min(first + kIndexEntries, layout_.index_pages());
+    const uint64_t newest = table_.root_name(number).sequence;
+    std::vector<Slots> slots;
+    IndexPage index{};
     for (uint64_t level1 = first; level1 < end; ++level1) {
-        const Result<PageName> name = co_await find_level1(level1);
-        if (!name.ok()) co_return name.error();
-        index.entries[level1 - first] = name.value().encode();
+        slots.push_back(co_await find_level1(level1, newest));
+        index.entries[level1 - first] = slots.back().names[0];
     }
-    co_return co_await table_.restore_index(2, number, index);
+    Result<bool> restored = co_await table_.restore_index(2, number, index);
+    for (size_t i = 0; restored.ok() && !restored.value() && i < slots.size(); ++i) {
+        if (slots[i].names[1].word == 0) continue;
+        index.entries[i] = slots[i].names[1];
+        restored = co_await table_.restore_index(2, number, index);
+        index.entries[i] = slots[i].names[0];
+    }
+    if (!restored.ok()) co_return restored.error();
+    if (restored.value()) co_return Status::success();
+    for (uint64_t level1 = first; level1 < end; ++level1) {
+        index.entries[level1 - first] = unknown_name(0).encode();
+    }
+    table_.replace_index(2, number, index);
+    co_return Status::success();
 }
 
-// Of the slots that hold a whole index page the newer one: at worst it belongs to a checkpoint that
-// did not come to its end, and then all it names was complete before it was written.
-Task<Result<PageName>> TableRepair::find_level1(uint64_t number) {
+// Slots that hold a whole index page. One that is newer than what the superblock names belongs to a
+// checkpoint that did not come to its end.
+Task<TableRepair::Slots> TableRepair::find_level1(uint64_t number, uint64_t newest) {
     AlignedBytes buffer = allocate_aligned(sizeof(IndexPage));
-    PageName best = unknown_name(0);
-    bool found = false;
+    Slots found;
+    uint64_t best = 0;
     for (unsigned slot = 0; slot < kSlots; ++slot) {
         const uint64_t offset = layout_.index_page_offset(number, slot);
         const Status status = co_await disk_.read(offset, {buffer.get(), sizeof(IndexPage)});
         if (!status.ok()) continue;
         const auto& page = *reinterpret_cast<const IndexPage*>(buffer.get());
-        if (!table_.is_whole(page, 1, number, offset)) continue;
-        const PageName name{.sequence = newest_sequence(page),
+        const uint64_t sequence = newest_sequence(page);
+        if (!table_.is_whole(page, 1, number, offset) || sequence > newest) continue;
+        const PageName name{.sequence = sequence,
                             .state = PageState::data,
                             .slot = slot,
                             .checksum = page.checksum};
-        if (found && name.sequence <= best.sequence) continue;
-        best = name;
-        found = true;
+        found.names[1] = found.names[0];
+        found.names[0] = name.encode();
+        if (sequence < best) std::swap(found.names[0], found.names[1]);
+        best = std::max(best, sequence);
     }
-    co_return best;
+    co_return found;
 }
 
 Task<Status> TableRepair::rebuild_level1(uint64_t number) {
     IndexPage index{};
+    const Status named = co_await name_pages(number, PageVersion::home, index);
+    if (!named.ok()) co_return named;
+    const Result<bool> restored = co_await table_.restore_index(1, number, index);
+    if (!restored.ok()) co_return restored.error();
+    if (restored.value()) co_return Status::success();
+    // What is home elsewhere may be older than what is home here: only the newest will do.
+    const Status renamed = co_await name_pages(number, PageVersion::current, index);
+    if (!renamed.ok()) co_return renamed;
+    table_.replace_index(1, number, index);
+    co_return Status::success();
+}
+
+Task<Status> TableRepair::name_pages(uint64_t number, PageVersion version, IndexPage& index) {
     const uint64_t first = number * kIndexEntries;
     const uint64_t end = std::min(first + kIndexEntries, layout_.volume_pages());
     for (uint64_t page = first; page < end; ++page) {
         PageValues wanted;
-        const Status known = co_await source_.page_values(page, PageVersion::home, wanted);
-        Result<PageName> name = unknown_name(0);
+        const Status known = co_await source_.page_values(page, version, wanted);
+        PageName name = unknown_name(0);
         if (known.ok()) name = co_await find_page(page, wanted);
-        if (!name.ok()) co_return name.error();
-        index.entries[page - first] = name.value().encode();
+        index.entries[page - first] = name.encode();
     }
-    co_return co_await table_.restore_index(1, number, index);
+    co_return Status::success();
 }
 
 // The slot that holds what the others have.
-Task<Result<PageName>> TableRepair::find_page(uint64_t page, const PageValues& wanted) {
+Task<PageName> TableRepair::find_page(uint64_t page, const PageValues& wanted) {
     PageName name{.sequence = wanted.sequence, .state = wanted.state, .slot = 0, .checksum = 0};
     if (wanted.state != PageState::data) co_return name;
     AlignedBytes buffer = allocate_aligned(sizeof(ChecksumPage));
@@ -109,19 +142,25 @@ Task<Result<PageName>> TableRepair::find_page(uint64_t page, const PageValues& w
 }
 
 Task<Status> TableRepair::rebuild_page(uint64_t page) {
-    PageValues wanted;
-    const Status home = co_await source_.page_values(page, PageVersion::home, wanted);
-    if (home.ok() && wanted.state == PageState::data) {
-        const Result<bool> restored = co_await table_.restore_page(page, wanted.values);
-        if (!restored.ok()) co_return restored.error();
-        if (restored.value()) co_return Status::success();
-    }
+    const Result<bool> restored = co_await restore_from_candidates(page);
+    if (!restored.ok()) co_return restored.error();
+    if (restored.value()) co_return Status::success();
     co_return co_await take_current(page);
+}
+
+Task<Result<bool>> TableRepair::restore_from_candidates(uint64_t page) {
+    ChecksumPage candidate{};
+    for (size_t number = 0;; ++number) {
+        const Result<bool> there = co_await source_.candidate(page, number, candidate);
+        if (!there.ok() || !there.value()) co_return there;
+        const Result<bool> restored = co_await table_.restore_page(page, candidate);
+        if (!restored.ok() || restored.value()) co_return restored;
+    }
 }
 
 Task<Status> TableRepair::take_current(uint64_t page) {
     PageValues wanted;
-    const Status current = co_await source_.page_values(page, PageVersion::current, wanted);
+    const Status current = co_await source_.page_values(page, PageVersion::agreed, wanted);
     if (!current.ok()) co_return current;
     if (wanted.state == PageState::data) {
         co_return co_await table_.write_page(page, wanted.values, wanted.sequence);

@@ -22,6 +22,7 @@ struct PageValues {
 enum class PageVersion : uint8_t {
     home,     // As it is in the checksum table: of blocks that are stable at home.
     current,  // With what is in the log: the newest of every block.
+    agreed,   // The same; where no table is left that knows it, what the members' data agree on.
 };
 
 class TableSource {
@@ -29,6 +30,9 @@ public:
     virtual ~TableSource() = default;
     // Fails if no one knows it.
     virtual Task<Status> page_values(uint64_t page, PageVersion version, PageValues& out) = 0;
+    // What lies where the others keep the page, each thing that is there, whatever it is worth:
+    // false when there is no more. It may be what a damaged copy was.
+    virtual Task<Result<bool>> candidate(uint64_t page, size_t number, ChecksumPage& out) = 0;
 };
 
 // The uppermost structure on the way to a page's checksums that is not what it should be.

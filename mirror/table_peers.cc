@@ -7,6 +7,7 @@
 
 namespace gemel::mirror {
 
+using blockdev::ChecksumPage;
 using blockdev::kBlockSize;
 using blockdev::kPageBlocks;
 using blockdev::Member;
@@ -22,8 +23,10 @@ public:
         : members_(members), index_(index), hasher_(members[index]->superblock().secret) {}
 
     Task<Status> page_values(uint64_t page, PageVersion version, PageValues& out) override;
+    Task<Result<bool>> candidate(uint64_t page, size_t number, ChecksumPage& out) override;
 
 private:
+    Task<Status> prove(uint64_t page, PageVersion version, PageValues& out);
     Task<Status> agree_on(uint64_t page, PageValues& out);
     uint64_t agreed_checksum(uint64_t block, size_t at) const;
 
@@ -34,14 +37,42 @@ private:
 };
 
 Task<Status> TablePeers::page_values(uint64_t page, PageVersion version, PageValues& out) {
-    Status status = Error{Errc::corrupt, 0, "no other member"};
+    Status status;
     for (size_t i = 0; i < members_.size(); ++i) {
         if (i == index_) continue;
         status = co_await members_[i]->page_values(page, version, out);
         if (status.ok()) co_return status;
     }
-    if (version == PageVersion::home) co_return status;
+    status = co_await prove(page, version, out);
+    if (status.ok() || version != PageVersion::agreed) co_return status;
     co_return co_await agree_on(page, out);
+}
+
+// No other member's copy of the page is right, but one that lies somewhere may be what another
+// one's index names.
+Task<Status> TablePeers::prove(uint64_t page, PageVersion version, PageValues& out) {
+    ChecksumPage found{};
+    for (size_t number = 0;; ++number) {
+        const Result<bool> there = co_await candidate(page, number, found);
+        if (!there.ok()) co_return there.error();
+        if (!there.value()) break;
+        for (size_t i = 0; i < members_.size(); ++i) {
+            if (i == index_) continue;
+            const Status proven = co_await members_[i]->page_values_if(page, version, found, out);
+            if (proven.ok()) co_return proven;
+        }
+    }
+    co_return Error{Errc::corrupt, 0, "the table is damaged on all members"};
+}
+
+// This member's own slots as well. What cannot be read is no candidate for anything.
+Task<Result<bool>> TablePeers::candidate(uint64_t page, size_t number, ChecksumPage& out) {
+    const size_t member = number / blockdev::kSlots;
+    if (member >= members_.size()) co_return false;
+    const auto slot = static_cast<unsigned>(number % blockdev::kSlots);
+    const Status read = co_await members_[member]->read_table_slot(page, slot, out);
+    if (!read.ok()) out = ChecksumPage{};
+    co_return true;
 }
 
 // One member alone proves nothing: what it holds may be what a disk made of it.

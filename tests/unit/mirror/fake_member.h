@@ -73,6 +73,13 @@ public:
     Task<Status> page_values(uint64_t, blockdev::PageVersion, blockdev::PageValues&) override {
         co_return Status::success();
     }
+    Task<Status> page_values_if(uint64_t, blockdev::PageVersion, const blockdev::ChecksumPage&,
+                                blockdev::PageValues&) override {
+        co_return Status::success();
+    }
+    Task<Status> read_table_slot(uint64_t, unsigned, blockdev::ChecksumPage&) override {
+        co_return Status::success();
+    }
     Task<Status> repair_table(uint64_t, blockdev::TableSource&, bool) override {
         co_return Status::success();
     }
