@@ -43,7 +43,7 @@ TEST_F(WatchedDiskTest, KnowsSinceWhenTheOldestRequestIsInFlight) {
     EXPECT_GE(disk_->progress().oldest_flush_ns, began + 5 * kMillisecond);
     EXPECT_EQ(disk_->progress().in_flight, 2u);
     EXPECT_EQ(disk_->progress().completed, 0u);
-    drive_->faults.hung = false;
+    drive_->release();
     EXPECT_TRUE(world_.finish());
     EXPECT_EQ(disk_->progress().oldest_request_ns, UINT64_MAX);
     EXPECT_EQ(disk_->progress().oldest_flush_ns, UINT64_MAX);
