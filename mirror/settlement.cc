@@ -21,6 +21,71 @@ namespace {
 constexpr uint64_t kSliceBytes = 64 * blockdev::kMiB;
 constexpr size_t kWindow = 32;
 
+Problem device_problem(const Member& member, const char* what, const Error& error) {
+    return {error.code, member.path() + ": settlement: " + what + ": " + error.text()};
+}
+
+// Everything up to `sequence` on members[index]; the others help where its tables are damaged.
+Task<std::optional<Problem>> bring_home(std::span<Member* const> members, size_t index,
+                                        uint64_t sequence) {
+    Member& member = *members[index];
+    std::optional<uint64_t> last_repaired;  // The same one again: it was no help.
+    while (member.log_bytes_used() != 0) {
+        const Status status = co_await member.checkpoint(sequence, kSliceBytes, kWindow);
+        if (status.ok()) continue;
+        const std::optional<uint64_t> damaged = member.take_suspect_page();
+        if (damaged && damaged != last_repaired) {
+            last_repaired = damaged;
+            const Status repaired = co_await repair_table(members, index, *damaged);
+            if (repaired.ok()) continue;
+        }
+        if (status.error().code == Errc::no_space) {
+            co_return Problem{Errc::no_space,
+                              member.path() +
+                                  ": its file system is full, so the log cannot be brought home; "
+                                  "nothing is lost: make space and start again"};
+        }
+        co_return device_problem(member, "bringing the log home", status.error());
+    }
+    co_return std::nullopt;
+}
+
+// The batches of one member's log, as far as it holds them by itself.
+class OwnChain {
+public:
+    explicit OwnChain(Member& member) : member_(member) {
+        const LogTail& tail = member.superblock().tail;
+        link_ = {member.superblock().configuration.epoch.id, tail.sequence, tail.previous_hash};
+        head_ = tail.ring_offset;
+    }
+
+    const ChainLink& link() const { return link_; }
+
+    // No batch: the end.
+    Task<Member::Logged> next() {
+        const Result<Member::Logged> found = co_await member_.read_log(head_, link_);
+        if (!found.ok() || found.value().batch == nullptr) co_return Member::Logged{};
+        const Member::Logged& logged = found.value();
+        const uint64_t ring = member_.layout().log_size;
+        const uint64_t size = logged.batch->size();
+        used_ += blockdev::ring_cost(ring, head_, size);
+        // The reader looks where a smaller batch might be, too; the writer puts each in one place.
+        if (used_ > ring || logged.offset != blockdev::ring_place(ring, head_, size)) {
+            co_return Member::Logged{};
+        }
+        head_ = logged.offset + size;
+        link_.sequence = logged.batch->last_sequence() + 1;
+        link_.previous_hash = logged.batch->hash();
+        co_return logged;
+    }
+
+private:
+    Member& member_;
+    ChainLink link_;
+    uint64_t head_ = 0;
+    uint64_t used_ = 0;
+};
+
 // How far the walk has come in one member's log.
 struct Walker {
     Member* member = nullptr;
@@ -49,10 +114,7 @@ private:
     Task<Outcome<bool>> find_next();
     Task<Outcome<bool>> check_end();
     Task<Outcome<bool>> complete_logs();
-    Task<Outcome<bool>> bring_home();
-    Problem device_problem(const Member& member, const char* what, const Error& error) const {
-        return {error.code, member.path() + ": settlement: " + what + ": " + error.text()};
-    }
+    Task<Outcome<bool>> bring_all_home();
 
     std::vector<Walker> walkers_;
     ChainLink link_;
@@ -81,7 +143,7 @@ Task<Outcome<Settled>> Settlement::run() {
     if (!ended.ok()) co_return ended.error();
     const Outcome<bool> completed = co_await complete_logs();
     if (!completed.ok()) co_return completed.error();
-    const Outcome<bool> home = co_await bring_home();
+    const Outcome<bool> home = co_await bring_all_home();
     if (!home.ok()) co_return home.error();
     co_return settled_;
 }
@@ -202,31 +264,13 @@ Task<Outcome<bool>> Settlement::complete_logs() {
     co_return true;
 }
 
-Task<Outcome<bool>> Settlement::bring_home() {
+Task<Outcome<bool>> Settlement::bring_all_home() {
     std::vector<Member*> members;
     for (const Walker& walker : walkers_) members.push_back(walker.member);
     for (size_t i = 0; i < members.size(); ++i) {
-        Member& member = *members[i];
-        std::optional<uint64_t> last_repaired;  // The same one again: it was no help.
-        while (member.log_bytes_used() != 0) {
-            const Status status =
-                co_await member.checkpoint(settled_.last_sequence, kSliceBytes, kWindow);
-            if (status.ok()) continue;
-            const std::optional<uint64_t> damaged = member.take_suspect_page();
-            if (damaged && damaged != last_repaired) {
-                last_repaired = damaged;
-                const Status repaired = co_await repair_table(members, i, *damaged);
-                if (repaired.ok()) continue;
-            }
-            if (status.error().code == Errc::no_space) {
-                co_return Problem{Errc::no_space,
-                                  member.path() +
-                                      ": its file system is full, so the log cannot "
-                                      "be brought home; nothing is lost: make space "
-                                      "and start again"};
-            }
-            co_return device_problem(member, "bringing the log home", status.error());
-        }
+        const std::optional<Problem> problem =
+            co_await bring_home(members, i, settled_.last_sequence);
+        if (problem) co_return *problem;
     }
     co_return true;
 }
@@ -236,6 +280,31 @@ Task<Outcome<bool>> Settlement::bring_home() {
 Task<Outcome<Settled>> settle(std::span<Member* const> in_chain, Uuid epoch_id) {
     Settlement settlement(in_chain, epoch_id);
     co_return co_await settlement.run();
+}
+
+Task<Outcome<Settled>> settle_alone(Member& member) {
+    Settled settled;
+    OwnChain chain(member);
+    while (true) {
+        const Member::Logged logged = co_await chain.next();
+        if (logged.batch == nullptr) break;
+        member.adopt(logged.batch, logged.offset);
+        ++settled.batches_kept;
+    }
+    settled.last_sequence = chain.link().sequence - 1;
+    settled.chain_hash = chain.link().previous_hash;
+    Member* const alone[] = {&member};
+    const std::optional<Problem> problem = co_await bring_home(alone, 0, settled.last_sequence);
+    if (problem) co_return *problem;
+    co_return settled;
+}
+
+Task<uint64_t> log_end(Member& member) {
+    OwnChain chain(member);
+    while (true) {
+        const Member::Logged logged = co_await chain.next();
+        if (logged.batch == nullptr) co_return chain.link().sequence - 1;
+    }
 }
 
 }  // namespace gemel::mirror

@@ -28,4 +28,14 @@ struct Settled {
 // missing where a hole reaches below the stable point or a member's history does not join.
 Task<Outcome<Settled>> settle(std::span<blockdev::Member* const> in_chain, Uuid epoch_id);
 
+// Settles the log of a member that is not trusted (any more) by itself, in the newest epoch it
+// knows of: brings home what its chain holds. Behind a hole, or a place that cannot be read, lies
+// nothing that counts, and nothing is asked for it. A Problem (Errc::corrupt, and the like) says
+// that the member's own tables are damaged or its device fails: then it holds nothing to build on.
+Task<Outcome<Settled>> settle_alone(blockdev::Member& member);
+
+// The last write in the member's own log, as settle_alone() would find it, or the one before its
+// tail. Changes nothing.
+Task<uint64_t> log_end(blockdev::Member& member);
+
 }  // namespace gemel::mirror
