@@ -86,6 +86,7 @@ Task<Outcome<MemberInspection>> inspect_member(Env& env, std::string path) {
                           path + ": the log cannot be read: " + log.error().text()};
     }
     co_await walk_index(env, disk, out);
+    out.health = co_await read_health(disk, out.superblock->member);
     out.home_is_complete = out.log_batches == 0 && out.owner_pid == 0;
     co_return out;
 }

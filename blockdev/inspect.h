@@ -10,6 +10,7 @@
 
 #include "blockdev/disk_format.h"
 #include "blockdev/env.h"
+#include "blockdev/health_record.h"
 #include "blockdev/layout.h"
 
 namespace gemel::blockdev {
@@ -38,6 +39,9 @@ struct MemberInspection {
     uint64_t pages_zero = 0;
     uint64_t pages_data = 0;
     uint64_t pages_unreadable = 0;  // Their index is damaged.
+
+    // As last saved: a server writes it about a second after something happened.
+    MemberHealth health;
 
     // Whether home, as a plain image at layout.home_offset, holds the volume's whole content.
     bool home_is_complete = false;

@@ -87,7 +87,9 @@ Task<void> Healer::heal_suspect(uint64_t block, uint32_t members) {
 Task<bool> Healer::repair_tables(uint64_t page) {
     bool whole = true;
     for (size_t i = 0; i < members_.size(); ++i) {
+        const uint64_t before = members_[i]->counters().tables_repaired;
         const Status status = co_await repair_table(members_, i, page);
+        health_.note_table(i, page, status.ok(), before);
         if (status.ok()) continue;
         whole = false;
         env_.log(LogLevel::error, members_[i]->path() + ": the checksums of blocks " +
@@ -103,7 +105,9 @@ Task<void> Healer::heal(size_t member, uint64_t block) {
     co_await hold;
     if (stopping_) co_return;
     Member& bad = *members_[member];
+    const uint64_t before = bad.counters().tables_repaired;
     const Status table = co_await repair_table(members_, member, block / kPageBlocks);
+    health_.note_table(member, block / kPageBlocks, table.ok(), before);
     if (!table.ok()) {
         env_.log(LogLevel::error, bad.path() + ": the checksums around block " +
                                       std::to_string(block) +

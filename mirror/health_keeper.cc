@@ -43,6 +43,12 @@ void HealthKeeper::note(size_t member, const std::string& event) {
     touch();
 }
 
+void HealthKeeper::note_table(size_t member, uint64_t page, bool whole, uint64_t repaired_before) {
+    if (whole && members_[member]->counters().tables_repaired == repaired_before) return;
+    note(member, "event=" + std::string(whole ? "table_repaired" : "table_damaged") +
+                     " page=" + std::to_string(page));
+}
+
 void HealthKeeper::touch() {
     changed_ = true;
     wake_.notify_all();

@@ -38,6 +38,9 @@ public:
 
     // Something happened to a member: logs it as one structured line, and has it saved soon.
     void note(size_t member, const std::string& event);
+    // The same for the table of a page, if anything was repaired since the member's counter stood
+    // at `repaired_before`, or could not be.
+    void note_table(size_t member, uint64_t page, bool whole, uint64_t repaired_before);
     void count(size_t member, DamageCause cause) { ++damage_[member][static_cast<size_t>(cause)]; }
     // Something else that is saved has changed.
     void touch();

@@ -180,11 +180,11 @@ Task<void> Scrub::scrub_page(uint64_t page) {
 
 Task<void> Scrub::scrub_tables(uint64_t page) {
     for (size_t i = 0; i < members_.size() && !stopping_; ++i) {
+        const uint64_t before = members_[i]->counters().tables_repaired;
         const Result<bool> whole = co_await members_[i]->inspect_table(page);
-        if (whole.ok() && whole.value()) continue;
-        const Status repaired = co_await repair_table(members_, i, page);
-        health_.note(i, "event=" + std::string(repaired.ok() ? "table_repaired" : "table_damaged") +
-                            " page=" + std::to_string(page));
+        Status status;
+        if (!whole.ok() || !whole.value()) status = co_await repair_table(members_, i, page);
+        health_.note_table(i, page, status.ok(), before);
     }
 }
 

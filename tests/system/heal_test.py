@@ -53,7 +53,11 @@ class HealTest(harness.Case):
     def scrub(self, code=0):
         done = run(GEMEL, "scrub", self.vol.file, "--wait", check=False)
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        self.assertEqual(done.stderr.count("\n"), code, "a failure says why, in one line")
         return self.status()["scrub"]
+
+    def health(self, member):
+        return json.loads(run(GEMEL, "inspect", self.vol.members[member], "--json").stdout)["health"]
 
     def test_damage_beside_the_server(self):
         for seed, kind in enumerate(["flip", "zero", "garbage", "swap", "torn"]):
@@ -75,8 +79,19 @@ class HealTest(harness.Case):
             self.assertGreater(member["blocks_healed"], 0)
             self.assertEqual(member["blocks_healed"], sum(member["healed_by_cause"].values()))
             self.assertIsNotNone(member["last_event"])
+            self.assertGreater(member["tables_repaired"], 0)
+        table = run(GEMEL, "status", self.vol.file).stdout
+        for word in ["bit_rot", "misdirected", "torn", "tables", " UTC, "]:
+            self.assertIn(word, table)
+        self.assertIn("event=table_repaired page=", self.vol.log_text())
         # Counters outlive the server.
         self.vol.stop()
+        for number, member in enumerate(status["members"]):
+            health = self.health(number)
+            for key in ["healed_by_cause", "tables_repaired", "last_event", "last_event_s"]:
+                self.assertEqual(health[key], member[key])
+                self.assertEqual(self.status()["members"][number][key], member[key])
+            self.assertEqual(health["scrub"]["passes"], status["scrub"]["passes"])
         self.vol.start()
         for before, after in zip(status["members"], self.status()["members"]):
             self.assertEqual(before["healed_by_cause"], after["healed_by_cause"])
@@ -134,6 +149,13 @@ class HealTest(harness.Case):
         self.scrub(code=1)
         # It is remembered, and cured by a write.
         self.vol.stop()
+        lost = [{"first_block": block, "blocks": 1}]
+        for member in 0, 1:
+            health = self.health(member)
+            self.assertEqual((health["unrecoverable_blocks"], health["unrecoverable"]), (1, lost))
+            self.assertIn(f"{block}+1", run(GEMEL, "inspect", self.vol.members[member]).stdout)
+        self.assertEqual(self.status()["unrecoverable"], lost)
+        self.assertIn(f"{block}+1", run(GEMEL, "status", self.vol.file).stdout)
         self.vol.start()
         self.assertEqual(self.status()["unrecoverable_blocks"], 1)
         with self.vol.client() as writer:

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "blockdev/superblock.h"
+#include "mirror/damage.h"
 #include "tools/gemel/inspection_report.h"
 #include "tools/gemel/volume_status.h"
 
@@ -64,6 +65,38 @@ Json pages_json(const MemberInspection& member) {
             {"unreadable", member.pages_unreadable}};
 }
 
+Json health_json(const blockdev::MemberHealth& health) {
+    Json causes;
+    for (size_t i = 0; i < mirror::kDamageCauses; ++i) {
+        causes[mirror::kDamageCauseNames[i]] = health.healed_by_cause[i];
+    }
+    uint64_t lost = 0;
+    Json ranges = Json::array();
+    for (const mirror::BlockRange& range : lost_ranges(health)) {
+        ranges.push_back({{"first_block", range.first}, {"blocks", range.count}});
+        lost += range.count;
+    }
+    const bool had_event = health.last_event_s != 0;
+    return {{"blocks_verified", health.blocks_verified},
+            {"mismatches", health.mismatches},
+            {"blocks_healed", health.blocks_healed},
+            {"tables_repaired", health.tables_repaired},
+            {"log_blocks_healed", health.log_blocks_healed},
+            {"read_errors", health.read_errors},
+            {"write_errors", health.write_errors},
+            {"healed_by_cause", causes},
+            {"last_event", had_event ? Json(health.last_event) : Json()},
+            {"last_event_s", had_event ? Json(health.last_event_s) : Json()},
+            {"unrecoverable_blocks", lost},
+            {"unrecoverable", ranges},
+            {"unrecoverable_is_complete", health.unrecoverable_is_complete},
+            {"scrub",
+             {{"next_page", health.scrub_next_page},
+              {"started_s", health.scrub_started_s},
+              {"finished_s", health.scrub_finished_s},
+              {"passes", health.scrub_passes}}}};
+}
+
 }  // namespace
 
 std::string inspection_json(const MemberInspection& member) {
@@ -98,6 +131,7 @@ std::string inspection_json(const MemberInspection& member) {
     json["root_entries"] = superblock.root_count.get();
     json["log"] = log_json(member);
     json["pages"] = pages_json(member);
+    json["health"] = health_json(member.health);
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 

@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <ctime>
 
 #include "blockdev/superblock.h"
 #include "tools/config/units.h"
+#include "tools/gemel/health_text.h"
 #include "tools/gemel/plain_text.h"
 #include "tools/gemel/text_table.h"
 
@@ -23,17 +23,6 @@ using blockdev::Superblock;
 
 std::string line(const char* label, const std::string& text) {
     return fmt::format("{:<13}{}\n", label, text);
-}
-
-std::string utc(uint64_t seconds) {
-    const auto time = static_cast<std::time_t>(seconds);
-    std::tm parts{};
-    char text[64];
-    if (gmtime_r(&time, &parts) == nullptr ||
-        std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S UTC", &parts) == 0) {
-        return fmt::format("{} seconds after 1970", seconds);
-    }
-    return text;
 }
 
 std::string in_shell_quotes(const std::string& path) {
@@ -61,7 +50,7 @@ std::string identity_text(const MemberInspection& member) {
                 fmt::format("{}, {}, may grow to {}", plain_text(blockdev::volume_name(superblock)),
                             readable_size(layout.volume_size), readable_size(layout.maximum_size)));
     out += line("  uuid", superblock.volume.text());
-    out += line("  created", utc(superblock.created_s));
+    out += line("  created", utc_text(superblock.created_s));
     out += line("format", fmt::format("version {}, for readers from {} on",
                                       superblock.version.get(), superblock.minimum_reader.get()));
     const auto copy = [](const char* fault) {
@@ -126,6 +115,27 @@ std::string content_text(const MemberInspection& member) {
     return out;
 }
 
+std::string health_text(const blockdev::MemberHealth& health) {
+    std::string out;
+    out += line("health",
+                fmt::format("{} blocks verified, {} mismatches, {} read errors, {} write errors",
+                            health.blocks_verified, health.mismatches, health.read_errors,
+                            health.write_errors));
+    out += line("  healed", healed_text(health.healed_by_cause, health.tables_repaired,
+                                        health.log_blocks_healed));
+    out += line("  last", event_text(health.last_event, health.last_event_s));
+    const bool scrubbing = health.scrub_started_s > health.scrub_finished_s;
+    out += line(
+        "scrub",
+        passes_text(health.scrub_passes, health.scrub_finished_s) +
+            (scrubbing ? fmt::format("; under way, {} pages done", health.scrub_next_page) : ""));
+    const std::vector<mirror::BlockRange> ranges = lost_ranges(health);
+    if (ranges.empty()) return out;
+    uint64_t blocks = 0;
+    for (const mirror::BlockRange& range : ranges) blocks += range.count;
+    return out + line("lost", lost_text(blocks, ranges));
+}
+
 std::string home_text(const MemberInspection& member) {
     if (!member.home_is_complete) {
         return line("home", member.owner_is_alive
@@ -133,7 +143,11 @@ std::string home_text(const MemberInspection& member) {
                                 : "not complete: writes are waiting in the log; serve the volume "
                                   "and stop it cleanly first");
     }
-    return line("home", "complete: it may be used read-only without Gemel:") +
+    const bool has_losses = !member.health.unrecoverable.empty();
+    return line("home", has_losses
+                            ? "complete but for the lost blocks, which hold anything: it may "
+                              "be used read-only without Gemel:"
+                            : "complete: it may be used read-only without Gemel:") +
            fmt::format(
                "  {}\n  mount -o ro DEVICE FOLDER    (ext4: ro,noload; xfs: "
                "ro,norecovery)\n",
@@ -157,6 +171,14 @@ std::vector<Extents> extents_of(const Layout& layout) {
             {"home", layout.home_offset, layout.volume_size}};
 }
 
+std::vector<mirror::BlockRange> lost_ranges(const blockdev::MemberHealth& health) {
+    std::vector<mirror::BlockRange> ranges;
+    for (const blockdev::MemberHealth::Range& range : health.unrecoverable) {
+        ranges.push_back({range.first_block, range.block_count});
+    }
+    return ranges;
+}
+
 std::string loop_command(const MemberInspection& member) {
     return fmt::format("losetup --read-only --find --show --offset {} --sizelimit {} {}",
                        member.layout.home_offset, member.layout.volume_size,
@@ -165,7 +187,8 @@ std::string loop_command(const MemberInspection& member) {
 
 std::string inspection_text(const MemberInspection& member) {
     return identity_text(member) + "\n" + layout_text(member.layout) + "\n" +
-           configuration_text(*member.superblock) + "\n" + content_text(member) + home_text(member);
+           configuration_text(*member.superblock) + "\n" + content_text(member) +
+           health_text(member.health) + home_text(member);
 }
 
 }  // namespace gemel::tools

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "blockdev/inspect.h"
+#include "mirror/block_set.h"
 
 namespace gemel::tools {
 
@@ -18,6 +19,9 @@ struct Extents {
 };
 // In the order of their offsets; docs and both outputs use the same names.
 std::vector<Extents> extents_of(const blockdev::Layout& layout);
+
+// The blocks of which no member has a good copy, as the member remembers them.
+std::vector<mirror::BlockRange> lost_ranges(const blockdev::MemberHealth& health);
 
 // The commands that make a read-only block device of home, without Gemel: for a shell.
 std::string loop_command(const blockdev::MemberInspection& member);

@@ -16,9 +16,11 @@ namespace {
 
 constexpr timespec kLookAgain = {0, 100'000'000};
 
-VolumeStatus value_of(Outcome<VolumeStatus> answer, const std::string& name) {
+// `given` is what the operator called the volume.
+VolumeStatus value_of(Outcome<VolumeStatus> answer, const std::string& given) {
     if (!answer.ok() && means_no_server(answer.error())) {
-        throw Failure(fmt::format("{} is not served; start 'gemel serve {}' first", name, name));
+        throw Failure(
+            fmt::format("{} is not served; start it with 'gemel serve {}'", given, given));
     }
     return value_or_throw(std::move(answer));
 }
@@ -31,10 +33,10 @@ int run_scrub(const ScrubArguments& arguments) {
     const mirror::VolumeDescription description = value_or_throw(read_volume_file(file));
     const std::string& name = description.name;
     const std::string socket = volume_paths(folder_of(file), name).control_socket;
-    const uint64_t passes = value_of(ask_status(socket), name).report.scrub.passes;
-    VolumeStatus status = value_of(ask_scrub(socket), name);
+    const uint64_t passes = value_of(ask_status(socket), arguments.volume).report.scrub.passes;
+    VolumeStatus status = value_of(ask_scrub(socket), arguments.volume);
     if (!arguments.wait) {
-        fmt::print("scrubbing {}; 'gemel status {}' shows how far it is\n", name, name);
+        fmt::print("scrubbing {}; 'gemel status {}' shows how far it is\n", name, arguments.volume);
         return kDone;
     }
     while (status.report.scrub.passes == passes) {
@@ -42,7 +44,7 @@ int run_scrub(const ScrubArguments& arguments) {
             throw Failure(fmt::format("{} has stopped: {}", name, status.report.stopped_because));
         }
         nanosleep(&kLookAgain, nullptr);
-        status = value_of(ask_status(socket), name);
+        status = value_of(ask_status(socket), arguments.volume);
     }
     const mirror::ScrubReport& scrub = status.report.scrub;
     fmt::print(
@@ -50,7 +52,9 @@ int run_scrub(const ScrubArguments& arguments) {
         "unrecoverable\n",
         name, scrub.blocks_checked, scrub.blocks_healed, scrub.tables_repaired, scrub.logs_healed,
         status.report.unrecoverable_blocks);
-    return status.report.unrecoverable_blocks == 0 ? kDone : kFailed;
+    if (status.report.unrecoverable_blocks == 0) return kDone;
+    throw Failure(fmt::format("{} has unrecoverable blocks; 'gemel status {}' lists them", name,
+                              arguments.volume));
 }
 
 }  // namespace gemel::tools

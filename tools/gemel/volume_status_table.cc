@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "tools/config/units.h"
+#include "tools/gemel/health_text.h"
 #include "tools/gemel/plain_text.h"
 #include "tools/gemel/text_table.h"
 #include "tools/gemel/volume_status.h"
@@ -57,25 +57,12 @@ std::string scrub_line(const mirror::ScrubReport& scrub) {
                                          scrub.next_page, scrub.pages, uptime(scrub.remaining_s),
                                          scrub.blocks_healed));
     }
-    if (scrub.passes == 0) return line("scrub", "none yet");
-    return line("scrub",
-                fmt::format("{} complete, the last ended {}", scrub.passes,
-                            fmt::format("{:%Y-%m-%d %H:%M} UTC",
-                                        fmt::gmtime(static_cast<time_t>(scrub.finished_s)))));
+    return line("scrub", passes_text(scrub.passes, scrub.finished_s));
 }
 
 std::string unrecoverable_line(const VolumeReport& report) {
     if (report.unrecoverable_blocks == 0) return "";
-    std::string ranges;
-    size_t listed = 0;
-    for (const mirror::BlockRange& range : report.unrecoverable) {
-        if (++listed > 8) break;
-        ranges += fmt::format(" {}+{}", range.first, range.count);
-    }
-    return line("lost", fmt::format("{} blocks of which no member has a good copy:{}{}; they "
-                                    "give I/O errors until they are overwritten",
-                                    report.unrecoverable_blocks, ranges,
-                                    report.unrecoverable.size() > 8 ? " ..." : ""));
+    return line("lost", lost_text(report.unrecoverable_blocks, report.unrecoverable));
 }
 
 std::string server_lines(const VolumeStatus& status) {
@@ -118,6 +105,20 @@ std::string served_members(const VolumeReport& report) {
     return text_table(rows, {false, false, true, true, true, true, true, true, true, true}, 2);
 }
 
+// Of the members to which something happened.
+std::string member_histories(const VolumeReport& report) {
+    std::vector<std::vector<std::string>> rows{{"MEMBER", "HEALED", "LAST EVENT"}};
+    for (const MemberReport& member : report.members) {
+        if (member.last_event.empty()) continue;
+        rows.push_back(
+            {plain_text(member.path),
+             healed_text(member.damage, member.tables_repaired, member.log_blocks_healed),
+             event_text(member.last_event, member.last_event_s)});
+    }
+    if (rows.size() == 1) return "";
+    return "\n" + text_table(rows, {false, false, false}, 2);
+}
+
 std::string unserved_members(const VolumeReport& report) {
     std::vector<std::vector<std::string>> rows{{"MEMBER", "STATE", "UUID"}};
     for (const MemberReport& member : report.members) {
@@ -130,11 +131,16 @@ std::string unserved_members(const VolumeReport& report) {
 
 std::string status_table(const VolumeStatus& status) {
     std::string out = headline(status);
-    if (status.server) return out + server_lines(status) + '\n' + served_members(status.report);
+    if (status.server) {
+        return out + server_lines(status) + '\n' + served_members(status.report) +
+               member_histories(status.report);
+    }
     if (status.report.epoch != 0) {
         out += line("history", fmt::format("epoch {}", status.report.epoch));
+        out += scrub_line(status.report.scrub) + unrecoverable_line(status.report);
     }
-    return out + (status.report.members.empty() ? "" : "\n" + unserved_members(status.report));
+    if (status.report.members.empty()) return out;
+    return out + "\n" + unserved_members(status.report) + member_histories(status.report);
 }
 
 }  // namespace gemel::tools

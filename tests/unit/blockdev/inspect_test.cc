@@ -125,5 +125,19 @@ TEST_F(InspectTest, ChangesNothing) {
     EXPECT_EQ(changes, 0u);
 }
 
+TEST_F(InspectTest, ReadsWhatTheMemberRemembersOfItself) {
+    EXPECT_EQ(inspect().health, MemberHealth{});
+    open();
+    MemberHealth health;
+    health.blocks_healed = 3;
+    health.last_event = "event=healed block=1 cause=torn";
+    health.last_event_s = 5;
+    health.unrecoverable = {{4, 2}};
+    ASSERT_TRUE(world_.run(member_->save_health(health)).ok());
+    const MemberHealth found = inspect().health;
+    EXPECT_EQ(found.last_event, health.last_event);
+    EXPECT_EQ(found.unrecoverable, health.unrecoverable);
+}
+
 }  // namespace
 }  // namespace gemel::blockdev

@@ -50,6 +50,44 @@ TEST(LoopCommand, IsSafeInAShell) {
     EXPECT_THAT(loop_command(example()), HasSubstr("--sizelimit 67108864"));
 }
 
+MemberInspection with_a_past() {
+    MemberInspection member = example();
+    member.health.blocks_verified = 1234;
+    member.health.healed_by_cause = {3, 0, 0, 2};
+    member.health.tables_repaired = 1;
+    member.health.last_event = "event=healed block=9 cause=torn";
+    member.health.last_event_s = 1'700'000'000;
+    member.health.scrub_passes = 4;
+    member.health.unrecoverable = {{7, 1}, {100, 20}};
+    return member;
+}
+
+TEST(InspectionText, TellsAMembersPast) {
+    const std::string text = inspection_text(with_a_past());
+    EXPECT_THAT(text, HasSubstr("1234 blocks verified"));
+    EXPECT_THAT(text, HasSubstr("bit_rot 3, torn 2, 1 table\n"));
+    EXPECT_THAT(text, HasSubstr("2023-11-14 22:13:20 UTC, healed block=9 cause=torn"));
+    EXPECT_THAT(text, HasSubstr("4 complete"));
+    EXPECT_THAT(text, HasSubstr("21 blocks of which no member has a good copy: 7+1 100+20;"));
+    EXPECT_THAT(text, HasSubstr("complete but for the lost blocks"));
+    const std::string good = inspection_text(example());
+    EXPECT_THAT(good, HasSubstr("nothing"));
+    EXPECT_THAT(good, HasSubstr("none yet"));
+    EXPECT_THAT(good, Not(HasSubstr("lost")));
+}
+
+TEST(InspectionJson, TellsAMembersPast) {
+    const auto json = nlohmann::json::parse(inspection_json(with_a_past()))["health"];
+    EXPECT_EQ(json["healed_by_cause"]["torn"], 2);
+    EXPECT_EQ(json["unrecoverable_blocks"], 21);
+    EXPECT_EQ(json["unrecoverable"][1]["first_block"], 100);
+    EXPECT_EQ(json["unrecoverable"][1]["blocks"], 20);
+    EXPECT_EQ(json["last_event_s"], 1'700'000'000);
+    const auto good = nlohmann::json::parse(inspection_json(example()))["health"];
+    EXPECT_TRUE(good["last_event"].is_null());
+    EXPECT_TRUE(good["unrecoverable"].empty());
+}
+
 TEST(InspectionText, SaysWhetherHomeMayBeUsed) {
     MemberInspection member = example();
     EXPECT_THAT(inspection_text(member), HasSubstr("losetup --read-only"));

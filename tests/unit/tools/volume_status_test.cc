@@ -94,6 +94,16 @@ TEST(StatusTable, ShowsWhatAnOperatorNeeds) {
     }
 }
 
+TEST(StatusTable, TellsWhatHappenedToMembers) {
+    const std::string table = status_table(example_status());
+    EXPECT_THAT(table, HasSubstr("bit_rot 6, lost_write 7, misdirected 8, torn 9, unreadable 10, "
+                                 "4 tables, 5 in the log"));
+    EXPECT_THAT(table, HasSubstr("2023-11-14 22:13:20 UTC, healed"));
+    VolumeStatus status = example_status();
+    status.report.members[0].last_event.clear();
+    EXPECT_THAT(status_table(status), Not(HasSubstr("LAST EVENT")));
+}
+
 TEST(StatusTable, SaysThatNobodyServes) {
     VolumeStatus status = example_status();
     status.server.reset();
