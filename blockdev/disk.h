@@ -63,7 +63,7 @@ public:
     // Bytes the file system could still give to this file; UINT64_MAX for block devices.
     virtual Result<uint64_t> free_bytes() const = 0;
     // True if no byte was ever written: an empty file, or one that is a hole from end to end, or a
-    // device whose first and last MiB are zero. Blocks; for use when creating.
+    // device whose first and last MiB are zero, and samples in between. Blocks; for creating.
     virtual Result<bool> is_blank() = 0;
     // Sets a file's size (sparse). Fails on a block device that is smaller. Blocks; for creating.
     virtual Status resize(uint64_t size) = 0;

@@ -24,7 +24,11 @@ namespace {
 
 constexpr size_t kZeroBufferSize = 1 << 20;
 constexpr uint64_t kPlentyOfSpace = 64ull << 20;
-constexpr uint64_t kProbeSize = 1 << 20;  // What is_blank reads at each end of a device.
+// What is_blank reads of a device: much at both ends, where labels lie, and a little in between, as
+// often as a slow disk can seek within a second.
+constexpr uint64_t kProbeSize = 1 << 20;
+constexpr uint64_t kSampleSize = 64 << 10;
+constexpr uint64_t kSamples = 64;
 // The kernel transfers at most this much at once (MAX_RW_COUNT, rounded down).
 constexpr uint64_t kMaximumTransfer = 1u << 30;
 
@@ -251,12 +255,28 @@ Result<bool> UringDisk::is_blank() {
         if (data < 0) return size_ == 0;
         return false;
     }
+    const uint64_t ends = std::min(size_, kProbeSize);
+    for (const uint64_t offset : {uint64_t{0}, size_ - ends}) {
+        const Result<bool> zero = is_zero(offset, ends);
+        if (!zero.ok() || !zero.value()) return zero;
+    }
+    if (size_ <= kSamples * kSampleSize) return is_zero(0, size_);
+    for (uint64_t i = 1; i < kSamples; ++i) {
+        const uint64_t offset = round_down(size_ / kSamples * i, kSampleSize);
+        const Result<bool> zero = is_zero(offset, kSampleSize);
+        if (!zero.ok() || !zero.value()) return zero;
+    }
+    return true;
+}
+
+Result<bool> UringDisk::is_zero(uint64_t offset, uint64_t length) {
     const AlignedBytes probe = allocate_aligned(kProbeSize);
-    const uint64_t length = std::min(size_, kProbeSize);
-    for (uint64_t offset : {uint64_t{0}, size_ - length}) {
-        const ssize_t n = pread(descriptor_, probe.get(), length, static_cast<off_t>(offset));
-        if (n != static_cast<ssize_t>(length)) return error_from_errno(errno, "read");
-        if (!all_zero({probe.get(), length})) return false;
+    for (uint64_t done = 0; done < length; done += kProbeSize) {
+        const uint64_t part = std::min(length - done, kProbeSize);
+        const ssize_t n = pread(descriptor_, probe.get(), part, static_cast<off_t>(offset + done));
+        if (n < 0) return error_from_errno(errno, "read");
+        if (n != static_cast<ssize_t>(part)) return Error{Errc::io, 0, "read: cut short"};
+        if (!all_zero({probe.get(), part})) return false;
     }
     return true;
 }

@@ -37,6 +37,7 @@ private:
     void advance(InFlight& flight, int32_t result);
     void finish(InFlight& flight, Status status);
     bool has_space() const;
+    Result<bool> is_zero(uint64_t offset, uint64_t length);
 
     UringEnv& env_;
     int descriptor_;

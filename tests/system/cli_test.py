@@ -21,7 +21,8 @@ if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]):
 import harness
 from harness import GEMEL, run, wait_for
 
-VERBS = ["create", "serve", "attach", "detach", "status", "inspect", "inject", "assemble"]
+VERBS = ["create", "serve", "attach", "detach", "status", "scrub", "inspect", "inject",
+         "assemble"]
 
 
 def look(folder):
@@ -93,6 +94,10 @@ class WrongUsage(CliCase):
             self.refused(2, f"gemel {verb} --help", verb, "--frobnicate")
         for verb in set(VERBS) - {"status"}:
             self.refused(2, "required", verb)
+        self.refused(2, "no option '--layout'", *self.create("--layout", "mirror"))
+        self.refused(2, "no option '--layout'", *self.create("--layout=mirror"))
+        self.refused(2, "'c.img' is one argument too many", *self.create("c.img"))
+        self.refused(2, "--size is given more than once", *self.create("--size", "1G"))
 
     def test_help_and_version(self):
         for verb in VERBS:
@@ -146,6 +151,9 @@ class WrongUsage(CliCase):
             self.refused(2, "same storage", *self.create(members=["to-be.img", other]))
         self.refused(2, "given twice", *self.create("--witness", "a.img"))
         self.refused(2, "given twice", *self.create("--witness", "vol.toml"))
+        # Where the sockets will be.
+        for name in ["vol.nbd.sock", "./vol.ctl.sock"]:
+            self.refused(2, "given twice", *self.create(members=["a.img", name]))
 
     def test_serve(self):
         self.made()
@@ -154,6 +162,19 @@ class WrongUsage(CliCase):
         self.refused(2, "107", "serve", "vol", "--nbd", "unix:/" + "x" * 107)
         self.refused(2, "--cache", "serve", "vol", "--cache", "0")
         self.refused(2, "--cache", "serve", "vol", "--cache", "much")
+        self.refused(2, "given twice", "serve", "vol", "--nbd", "unix:x", "--nbd", "unix:./x")
+        self.refused(2, "given twice", "serve", "vol", "--nbd", "[::1]:1", "--nbd", "[::1]:1")
+        for time_ in ["0", "-1", "x", "", "99999999d"]:
+            self.refused(2, "--scrub-every", "serve", "vol", "--scrub-every", time_)
+
+    def test_inject(self):
+        self.made()
+        damage = ["inject", "a.img", "--into", "data", "--kind", "flip"]
+        for number in ["-1", "1.5", "x", "", "18446744073709551616", "0x1"]:
+            self.refused(2, "--count", *damage, "--count", number)
+            self.refused(2, "--seed", *damage, "--seed", number)
+        self.refused(2, "more than 0", *damage, "--count", "0")
+        self.refused(2, "--remember", *damage, "--remember", "r")
 
 
 class RefusedCreate(CliCase):
@@ -168,6 +189,10 @@ class RefusedCreate(CliCase):
         self.refused(1, "file/b.img", *self.create(members=["a.img", "file/b.img"]))
         self.refused(1, "x" * 300, *self.create(members=["a.img", "x" * 300]))
         self.refused(1, "none", *self.create("--dir", "none"))
+        self.write("plain")
+        self.refused(1, "plain is not a folder", *self.create("--dir", "plain"))
+        os.symlink("loop", self.path("loop"))
+        self.refused(1, "loop: Too many levels", *self.create(members=["loop", "b.img"]))
         self.refused(1, "none", *self.create("--witness", "none/w"))
         self.refused(1, "utf-8", *self.create(members=["\udcff.img", "b.img"]))
 
@@ -196,6 +221,33 @@ class RefusedCreate(CliCase):
         with open(device, "rb") as file:
             self.assertEqual(file.read(8), b"precious")
         self.made("--force", members=["a.img", device])
+
+    def test_a_device_with_something_in_its_middle(self):
+        self.require_root()
+        device = self.loop_device("disk", 256 << 20)
+        with open(device, "r+b") as file:
+            file.seek(100 << 20)
+            file.write(b"precious" * (8 << 17))
+        self.refused(1, [device, "--force"], *self.create(members=["a.img", device]))
+
+    def test_what_only_its_owner_may_touch(self):
+        self.require_root()
+        nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+        os.chmod(self.folder, 0o777)
+        self.write("a.img", b"")
+        os.chmod(self.path("a.img"), 0o600)
+        os.mkdir(self.path("closed"), 0o700)
+        for change in [{}, {"members": ["closed/b.img", "c.img"]}]:
+            done = self.gemel(*self.create(**change), **nobody)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
+            self.assertIn("ermission denied", done.stderr)
+        self.assertEqual(sorted(os.listdir(self.folder)), ["a.img", "closed"])
+        self.made()
+        for verb, place in [("serve", "vol"), ("inspect", "a.img"), ("scrub", "vol")]:
+            os.chmod(self.path("vol.toml"), 0o600)
+            done = self.gemel(verb, place, **nobody)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
+            self.assertIn("ermission denied", done.stderr)
 
     def test_a_device_that_is_too_small(self):
         self.require_root()
@@ -294,6 +346,55 @@ class VolumeFile(CliCase):
                 self.refused(1, words, "serve", "vol")
                 self.refused(1, words, "status", "vol")
                 self.refused(1, words, "attach", "vol")
+
+    def test_what_is_harmless(self):
+        for text in [self.good.rstrip("\n"), self.good.replace("\n", "\r\n"), "\ufeff" + self.good,
+                     self.good.replace("schema = 1", "schema=1 # one")]:
+            self.write("vol.toml", text.encode())
+            self.assertEqual(self.gemel("status", "vol").returncode, 0)
+
+    def test_more_damage(self):
+        member = self.good[self.good.rindex("[[member]]"):]
+        for changed, words in {
+                self.good.replace('size = "64M"', 'size = "64M"\nsize = "64M"'): "line 7:",
+                self.good + "x = 1979-05-27\n": "no key 'x'",
+                self.good + "[options]\n": "no key 'options'",
+                self.good.replace("b.img", "a.img"): "listed twice",
+                self.good.replace("b.img", "./a.img"): "listed twice",
+                self.good + "\n" + member.replace("b.img", "c.img"): "listed twice",
+                self.good.replace(member, ""): "at least 2 members",
+        }.items():
+            self.write("vol.toml", changed.encode())
+            for verb in ["serve", "status", "scrub", "attach"]:
+                self.refused(1, ["vol.toml, line ", words], verb, "vol")
+        for place in [b"a.img", b"[[member]]"]:
+            self.write("vol.toml", self.good.encode().replace(place, b"\xff" + place, 1))
+            self.refused(1, ["vol.toml, line ", "utf-8"], "serve", "vol")
+
+    def test_one_storage_under_two_names(self):
+        os.unlink(self.path("b.img"))
+        os.link(self.path("a.img"), self.path("b.img"))
+        self.refused(1, ["a.img", "b.img", "the same storage"], "serve", "vol")
+
+    def test_its_size_does_not_count(self):
+        self.write("vol.toml", self.good.replace("64M", "32M").encode())
+        vol = harness.Volume.__new__(harness.Volume)
+        vol.__dict__.update(folder=self.folder, name="vol", file=self.path("vol.toml"),
+                            socket=self.path("vol.nbd.sock"), log=self.path("log"), server=None,
+                            serve_options=[])
+        self.addCleanup(vol.end)
+        vol.start()
+        vol.stop()
+        self.assertIn("its members say 67108864", vol.log_text())
+
+    def test_members_are_known_by_their_uuids(self):
+        os.rename(self.path("a.img"), self.path("x"))
+        os.rename(self.path("b.img"), self.path("a.img"))
+        os.rename(self.path("x"), self.path("b.img"))
+        done = self.gemel("status", "vol", "--json")
+        status = json.loads(done.stdout)["volumes"][0]
+        self.assertEqual(status["problem"], None)
+        self.assertEqual([m["state"] for m in status["members"]], ["in-sync", "in-sync"])
 
     def test_hostile_content(self):
         for content in [b"", b"\0" * 100, b"\xff\xfe", b"[" * 60000, b"a=" + b"[" * 60000,

@@ -35,6 +35,21 @@ uint64_t interval_of(const std::string& text) {
     return interval.value();
 }
 
+// CLI11's own conversion takes -1 and what is too large for numbers.
+uint64_t number_of(const std::string& text) {
+    uint64_t number = 0;
+    const char* end = text.data() + text.size();
+    const std::from_chars_result result = std::from_chars(text.data(), end, number);
+    if (result.ec == std::errc() && result.ptr == end) return number;
+    throw CLI::ValidationError("'" + text + "' is not a whole number from 0 to 2^64 - 1");
+}
+
+uint64_t count_of(const std::string& text) {
+    const uint64_t count = number_of(text);
+    if (count != 0) return count;
+    throw CLI::ValidationError("'" + text + "' must be more than 0");
+}
+
 // Options whose text is a quantity. A wrong one is reported with the option's name.
 using Quantity = uint64_t (*)(const std::string&);
 
@@ -49,6 +64,25 @@ CLI::Option* add_quantity(CLI::App& app, const char* name, Target& target, Quant
         }
     };
     return app.add_option_function<std::string>(name, take, help)->type_name(type);
+}
+
+// In CLI11's words, or in better ones.
+std::string complaint_of(const CLI::App& root, const CLI::ParseError& error) {
+    if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+        // A value that follows an unknown option is not what is wrong.
+        for (const std::string& word : root.remaining(true)) {
+            if (word.starts_with("-")) {
+                return "there is no option '" + word.substr(0, word.find('=')) + "'";
+            }
+        }
+        for (const std::string& word : root.remaining(true)) {
+            return "'" + word + "' is one argument too many";
+        }
+    }
+    const std::string text = error.what();
+    const size_t twice = text.find(": At Most 1 ");
+    if (twice != std::string::npos) return text.substr(0, twice) + " is given more than once";
+    return text;
 }
 
 // Each occurrence takes exactly one value, so that what follows it stays a position.
@@ -209,13 +243,10 @@ CLI::App* add_inject(CLI::App& root, InjectArguments& arguments) {
             ->check(CLI::IsMember({"flip", "zero", "garbage", "swap", "stale", "torn"}));
     into->needs(kind);
     kind->needs(into);
-    app->add_option("--count", options.count, "How many times (default 1)")
-        ->type_name("N")
-        ->check(CLI::PositiveNumber)
+    add_quantity(*app, "--count", options.count, count_of, "N", "How many times (default 1)")
         ->needs(kind);
-    app->add_option("--seed", arguments.seed,
-                    "The same seed damages the same content in the same way (default: random)")
-        ->type_name("N")
+    add_quantity(*app, "--seed", arguments.seed, number_of, "N",
+                 "The same seed damages the same content in the same way (default: random)")
         ->needs(kind);
     const auto take_range = [&options](const std::string& text) { options.range = range_of(text); };
     app->add_option_function<std::string>(
@@ -243,6 +274,11 @@ void check_inject(const InjectArguments& arguments) {
     }
     if (options.kind == blockdev::DamageKind::stale && !options.recording) {
         throw UsageError("--kind stale needs --remember with a recording made before");
+    }
+    const bool puts_back =
+        options.kind == blockdev::DamageKind::stale || options.kind == blockdev::DamageKind::torn;
+    if (options.recording && !puts_back) {
+        throw UsageError("--remember goes with --kind stale or torn, or alone");
     }
     if (options.kind == blockdev::DamageKind::swap && options.count < 2 &&
         options.into == blockdev::Structure::superblock) {
@@ -303,7 +339,7 @@ Arguments parse_command_line(int argc, const char* const* argv) {
         }
         const std::string verb =
             root.get_subcommands().empty() ? "" : root.get_subcommands()[0]->get_name() + " ";
-        throw UsageError(std::string(error.what()) + "; see 'gemel " + verb + "--help'");
+        throw UsageError(complaint_of(root, error) + "; see 'gemel " + verb + "--help'");
     }
     if (create->parsed()) return verbs.create;
     if (serve->parsed()) return verbs.serve;

@@ -87,6 +87,9 @@ void check_paths(const mirror::CreateOptions& options, const VolumePaths& paths)
     std::vector<std::string> all = options.members;
     all.push_back(options.witness_path);
     all.push_back(paths.file);
+    // Nothing is there yet; once the volume is served, this is.
+    all.push_back(paths.nbd_socket);
+    all.push_back(paths.control_socket);
     check_distinct(all);
     check_new_file(paths.file, "the volume file", options.force);
     check_new_file(options.witness_path, "the witness", options.force);

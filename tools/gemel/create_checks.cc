@@ -65,6 +65,9 @@ std::optional<struct stat> look_at(const std::string& path) {
     struct stat status{};
     if (stat(path.c_str(), &status) == 0) return status;
     if (errno == ENOENT) return std::nullopt;
+    if (errno == ENOTDIR) {
+        throw Failure(fmt::format("{}: {} is not a folder", path, folder_of(path)));
+    }
     throw Failure(fmt::format("{}: {}", path, std::strerror(errno)));
 }
 

@@ -16,6 +16,7 @@
 #include "tools/config/volume_file.h"
 #include "tools/config/volume_name.h"
 #include "tools/gemel/control_server.h"
+#include "tools/gemel/create_checks.h"
 #include "tools/gemel/run_task.h"
 #include "tools/gemel/server_log.h"
 #include "tools/gemel/verbs.h"
@@ -56,10 +57,31 @@ Address parse_address(const std::string& text) {
     return address;
 }
 
+// The volume file has seen to it that no path stands there twice.
+void check_members(const mirror::VolumeDescription& description) {
+    std::vector<std::string> paths;
+    for (const mirror::MemberDescription& member : description.members) {
+        paths.push_back(member.path);
+    }
+    try {
+        check_distinct(paths);
+    } catch (const UsageError& error) {
+        throw Failure(fmt::format("{}; each member once", error.what()));
+    }
+}
+
 ServePlan plan_from(const ServeArguments& arguments) {
     ServePlan plan;
     for (const std::string& text : arguments.nbd_addresses) {
-        plan.addresses.push_back(parse_address(text));
+        const Address address = parse_address(text);
+        for (const Address& other : plan.addresses) {
+            // Of port 0 the system makes another one each time.
+            if (other.text() != address.text() || (other.unix_path.empty() && other.port == 0)) {
+                continue;
+            }
+            throw UsageError(fmt::format("--nbd {} is given twice", address.text()));
+        }
+        plan.addresses.push_back(address);
     }
     if (arguments.cache_bytes) plan.open.cache_bytes = *arguments.cache_bytes;
     if (plan.open.cache_bytes < kCacheBytesMin) throw UsageError("--cache must be at least 1M");
@@ -67,6 +89,7 @@ ServePlan plan_from(const ServeArguments& arguments) {
     plan.open.scrub.interval_s = arguments.scrub_every_s;
     plan.file = value_or_throw(resolve_volume_file(arguments.volume, arguments.folder));
     plan.description = value_or_throw(read_volume_file(plan.file));
+    check_members(plan.description);
     plan.paths = volume_paths(folder_of(plan.file), plan.description.name);
     value_or_throw(check_socket_path(plan.paths.control_socket));
     if (plan.addresses.empty()) {
@@ -96,6 +119,16 @@ public:
                // An attachment that comes back knows its volume by the UUID.
                fmt::format("gemel {}", plan.description.uuid.text())),
           started_ns_(env.now_ns()) {}
+
+    // The volume file only says where the members lie; what else it says should be true, too.
+    void compare_with_file() const {
+        const mirror::VolumeReport report = volume_->report();
+        if (report.size == plan_.description.size) return;
+        env_.log(LogLevel::warning,
+                 fmt::format("{} says that the volume has {} bytes, its members say {}, which is "
+                             "what counts: mend the file",
+                             plan_.file, plan_.description.size, report.size));
+    }
 
     // Listens everywhere, or says where it cannot.
     Outcome<void> listen() {
@@ -168,6 +201,7 @@ Task<Outcome<void>> serve(UringEnv& env, const ServePlan& plan) {
     VolumeServer server(env, plan, std::move(volume).value());
     const Outcome<void> listening = server.listen();
     if (listening.ok()) {
+        server.compare_with_file();
         server.announce();
         const Result<int> number = co_await env.next_signal(kEndSignals);
         const char* name = number.ok() ? sigabbrev_np(number.value()) : nullptr;

@@ -153,5 +153,28 @@ TEST(CommandLine, HelpAndVersionAreNoFailure) {
     EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("assemble"));
 }
 
+TEST(CommandLine, NamesWhatIsWrong) {
+    EXPECT_THAT(complaint({"serve", "vol", "--force"}), HasSubstr("there is no option '--force'"));
+    EXPECT_THAT(complaint({"serve", "--x=1", "vol"}), HasSubstr("there is no option '--x'"));
+    EXPECT_THAT(complaint({"serve", "vol", "--slow", "1s"}),
+                HasSubstr("there is no option '--slow'"));
+    EXPECT_THAT(complaint({"serve", "vol", "two"}), HasSubstr("'two' is one argument too many"));
+    EXPECT_THAT(complaint({"serve", "vol", "--cache", "1M", "--cache", "2M"}),
+                HasSubstr("--cache is given more than once"));
+}
+
+TEST(CommandLine, InjectTakesWholeNumbersOnly) {
+    const auto with = [](const char* option, const char* number) {
+        return complaint({"inject", "a", "--into", "data", "--kind", "flip", option, number});
+    };
+    for (const char* number : {"-1", "1.5", "", "x", "18446744073709551616", " 1"}) {
+        EXPECT_THAT(with("--count", number), HasSubstr("--count: ")) << number;
+        EXPECT_THAT(with("--seed", number), HasSubstr("--seed: ")) << number;
+    }
+    EXPECT_THAT(with("--count", "0"), HasSubstr("more than 0"));
+    EXPECT_EQ(with("--seed", "18446744073709551615"), "");
+    EXPECT_THAT(with("--remember", "r"), HasSubstr("--remember goes with"));
+}
+
 }  // namespace
 }  // namespace gemel::tools
