@@ -34,6 +34,7 @@ struct Options {
     double seconds_per_cycle = 1.0;
     size_t connections = 2;
     bool no_trim = false;
+    bool no_stop = false;
 };
 
 double seconds_since(Clock::time_point start) {
@@ -96,7 +97,7 @@ private:
     }
 
     void end_server() {
-        if (pick(random_, 1, 8) == 1) {  // An orderly stop under load loses nothing either.
+        if (!options_.no_stop && pick(random_, 1, 8) == 1) {  // An orderly stop under load loses nothing either.
             how_ = "stopped";
             std::thread stopping([this] {
                 try {
@@ -192,6 +193,7 @@ int main(int argc, char** argv) {
         ->transform(CLI::AsSizeValue(false));
     app.add_option("--server-log", options.server_log, "gets the server's output");
     app.add_flag("--no-trim", options.no_trim, "for servers whose trim leaves anything behind");
+    app.add_flag("--no-stop", options.no_stop, "for servers that end only when their clients do");
     CLI11_PARSE(app, argc, argv);
     constexpr uint64_t kSizeMin = 1 << 20;
     if (options.size < kSizeMin || options.size % kSizeMin != 0 ||

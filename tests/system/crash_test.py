@@ -59,7 +59,7 @@ class JudgeTest(harness.Case):
         done = harness.run(
             os.path.join(harness.BUILD, "gemel-crash-test"), "--uri",
             f"nbd+unix:///?socket={socket}", "--size", "8M", "--cycles", "8", "--seed", "1",
-            "--no-trim", "--server-log", self.path("log"), "--",
+            "--no-trim", "--no-stop", "--server-log", self.path("log"), "--",
             "sh", "-c", f"rm -f {socket}; exec {shlex.join(server)}", check=False,
         )
         self.assertEqual(done.returncode, 1, done.stdout)
