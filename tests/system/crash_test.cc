@@ -97,7 +97,8 @@ private:
     }
 
     void end_server() {
-        if (!options_.no_stop && pick(random_, 1, 8) == 1) {  // An orderly stop under load loses nothing either.
+        if (!options_.no_stop &&
+            pick(random_, 1, 8) == 1) {  // An orderly stop under load loses nothing either.
             how_ = "stopped";
             std::thread stopping([this] {
                 try {
