@@ -177,8 +177,14 @@ Status UringEnv::remove_file(const std::string& path) {
 }
 
 Result<std::vector<std::byte>> UringEnv::read_file(const std::string& path, size_t limit) {
-    const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    // Not blocking: a named pipe in place of the file must not hang us.
+    const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) return error_from_errno(errno, "open");
+    struct stat info{};
+    if (fstat(descriptor, &info) == 0 && !S_ISREG(info.st_mode)) {
+        close(descriptor);
+        return Error{Errc::invalid, 0, "is not a regular file"};
+    }
     std::vector<std::byte> data(limit + 1);
     size_t length = 0;
     while (length < data.size()) {

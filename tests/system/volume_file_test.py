@@ -79,6 +79,16 @@ class VolumeFile(CliCase):
         vol.stop()
         self.assertIn("its members say 67108864", vol.log_text())
 
+    def test_what_is_no_witness(self):
+        os.rename(self.path("vol.witness"), self.path("away"))
+        for make in [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)]:
+            make(self.path("vol.witness"))
+            self.refused(1, ["vol.witness", "not a regular file"], "serve", "vol")
+            if os.path.isdir(self.path("vol.witness")):
+                os.rmdir(self.path("vol.witness"))
+            else:
+                os.unlink(self.path("vol.witness"))
+
     def test_members_are_known_by_their_uuids(self):
         os.rename(self.path("a.img"), self.path("x"))
         os.rename(self.path("b.img"), self.path("a.img"))
