@@ -32,24 +32,58 @@ shown() {
     "$@"
 }
 
-# Leaves nothing behind, whenever the demo ends. What is used by the next thing goes first, and the
-# server last: the device below a file system must answer until it is unmounted.
+# Leaves nothing behind, whenever the demo ends: also between the start of something and the note of
+# its number, so everything is found by the folder's name. What is used by the next thing goes
+# first, and the server last: the device below a file system must answer until it is unmounted.
 clean_up() {
     local code=$?
-    trap - EXIT
     trap '' INT TERM HUP
+    trap - EXIT
     set +e
-    [[ -n $COPY ]] && kill -- "-$COPY" 2>/dev/null
-    stop_load
     if [[ -n $FOLDER ]]; then
+        pkill -KILL -f -- "(copy|load) $FOLDER\$|$FOLDER/(mnt|list)"
         if mountpoint -q "$FOLDER/mnt"; then
-            umount "$FOLDER/mnt" 2>/dev/null || umount -l "$FOLDER/mnt"
+            revive_server
+            unmount_patiently
         fi
-        [[ -n $DEVICE ]] && "$GEMEL" detach "$DEVICE" >/dev/null 2>&1
+        local device
+        for device in $(attached_devices); do "$GEMEL" detach "$device" >/dev/null 2>&1; done
+        find_server
         stop_server
         rm -rf "$FOLDER"
     fi
     exit "$code"
+}
+
+# Those that were attached to the demo's volume.
+attached_devices() {
+    grep -lsF -- "$FOLDER/" /run/gemel/attach-*/record | xargs -r sed -n 's/^device=//p'
+}
+
+find_server() { SERVER=$(pgrep -f -- "serve $FOLDER/twin.toml\$" | head -n 1); }
+server_answers() {
+    nbdinfo --size "nbd+unix:///twin?socket=$FOLDER/twin.nbd.sock" >/dev/null 2>&1
+}
+
+# The demo may have been interrupted after it had killed the server.
+revive_server() {
+    local tries
+    for ((tries = 0; tries < 200; tries++)); do
+        server_answers && return
+        find_server
+        [[ -n $SERVER ]] || start_server
+        sleep 0.1
+    done
+}
+
+# Killed processes may still be on their way out of the kernel.
+unmount_patiently() {
+    local tries
+    for ((tries = 0; tries < 300; tries++)); do
+        umount "$FOLDER/mnt" 2>/dev/null && return
+        sleep 0.1
+    done
+    umount -l "$FOLDER/mnt"
 }
 
 check_machine() {
@@ -81,7 +115,7 @@ stop_server() {
 wait_for_server() {
     local tries
     for ((tries = 0; tries < 600; tries++)); do
-        nbdinfo --size "nbd+unix:///twin?socket=$FOLDER/twin.nbd.sock" >/dev/null 2>&1 && return
+        server_answers && return
         kill -0 "$SERVER" 2>/dev/null || fail "the server ended"
         sleep 0.1
     done
