@@ -50,7 +50,8 @@ public:
     Task<Status> page_values_if(uint64_t page, PageVersion version, const ChecksumPage& found,
                                 PageValues& out) override;
     Task<Status> read_table_slot(uint64_t page, unsigned slot, ChecksumPage& out) override;
-    Task<Status> repair_table(uint64_t page, TableSource& source, bool rebuild) override;
+    Task<Status> repair_table(uint64_t page, std::shared_ptr<TableSource> source,
+                              bool rebuild) override;
     Task<Result<uint64_t>> inspect_log_and_roots() override;
     Task<Result<bool>> inspect_table(uint64_t page) override;
     std::optional<uint64_t> take_suspect_page() override { return table_.take_suspect(); }

@@ -123,9 +123,10 @@ Task<Status> LocalMember::read_raw(uint64_t first_block, uint64_t count, std::by
     co_return co_await disk_->read(layout_.home(first_block), {out, count * kBlockSize});
 }
 
-Task<Status> LocalMember::repair_table(uint64_t page, TableSource& source, bool rebuild) {
+Task<Status> LocalMember::repair_table(uint64_t page, std::shared_ptr<TableSource> source,
+                                       bool rebuild) {
     co_await table_mutex_.lock();
-    TableRepair repair(*disk_, layout_, table_, source);
+    TableRepair repair(*disk_, layout_, table_, *source);
     Status status = co_await repair.run(page, rebuild);
     if (status.ok()) status = co_await write_table();
     if (status.ok()) counters_.tables_repaired += repair.repaired();

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -108,7 +109,8 @@ public:
     virtual Task<Status> read_table_slot(uint64_t page, unsigned slot, ChecksumPage& out) = 0;
     // Makes the damaged table of `page` whole again, durably; with `rebuild` takes the source's
     // checksums also if it is not damaged.
-    virtual Task<Status> repair_table(uint64_t page, TableSource& source, bool rebuild) = 0;
+    virtual Task<Status> repair_table(uint64_t page, std::shared_ptr<TableSource> source,
+                                      bool rebuild) = 0;
     // Looks at the table of `page` on disk. What is damaged there and known in memory is rewritten;
     // false: repair_table() is needed.
     virtual Task<Result<bool>> inspect_table(uint64_t page) = 0;

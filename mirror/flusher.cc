@@ -5,10 +5,9 @@
 
 namespace gemel::mirror {
 
-Flusher::Flusher(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequencer,
-                 FailureSink on_failure)
+Flusher::Flusher(Env& env, MemberSet& members, Sequencer& sequencer, FailureSink on_failure)
     : env_(env),
-      members_(std::move(members)),
+      members_(members),
       sequencer_(sequencer),
       on_failure_(std::move(on_failure)),
       stable_point_(sequencer.commit_point()),
@@ -17,7 +16,7 @@ Flusher::Flusher(Env& env, std::vector<blockdev::Member*> members, Sequencer& se
 Task<Status> Flusher::flush_to(uint64_t sequence) {
     CHECK(sequence <= sequencer_.commit_point());
     while (stable_point_ < sequence) {
-        if (failed_) co_return Error{Errc::io, 0, "flush"};
+        if (stopped_) co_return Error{Errc::io, 0, "flush"};
         if (running_) {
             co_await finished_.wait();
             continue;
@@ -25,11 +24,18 @@ Task<Status> Flusher::flush_to(uint64_t sequence) {
         running_ = true;
         // Committed means logged everywhere: complete before the flushes are submitted.
         const uint64_t target = sequencer_.commit_point();
+        asked_ = 0;
+        flushed_ = 0;
         Scope scope(env_);
-        for (size_t i = 0; i < members_.size(); ++i) scope.start(flush_member(i));
+        for (size_t i = 0; i < members_.size(); ++i) {
+            if (!members_.counts(i)) continue;
+            asked_ |= 1u << i;
+            if (members_.flows(i)) scope.start(flush_member(i));
+        }
         co_await scope.join();
+        while (!stopped_ && !is_stable_on_all()) co_await members_.changed().wait();
         running_ = false;
-        if (!failed_) {
+        if (!stopped_) {
             CHECK(target >= stable_point_);
             stable_point_ = target;
             sequencer_.set_stable_point(target);
@@ -39,11 +45,28 @@ Task<Status> Flusher::flush_to(uint64_t sequence) {
     co_return Status::success();
 }
 
+// A member that begins to count meanwhile is flushed by whoever lets it in.
+bool Flusher::is_stable_on_all() const {
+    for (size_t i = 0; i < members_.size(); ++i) {
+        const bool lacks_it = (asked_ & ~flushed_) >> i & 1;
+        if (lacks_it && members_.counts(i)) return false;
+    }
+    return true;
+}
+
 Task<void> Flusher::flush_member(size_t index) {
-    const Status status = co_await members_[index]->flush();
-    if (status.ok()) co_return;
-    failed_ = true;
-    on_failure_({index, "flush", status.error()});
+    const Status status = co_await members_.member(index).flush();
+    if (status.ok()) {
+        flushed_ |= 1u << index;
+    } else {
+        on_failure_({index, "flush", status.error()});
+    }
+}
+
+void Flusher::stop() {
+    stopped_ = true;
+    members_.changed().notify_all();
+    finished_.notify_all();
 }
 
 }  // namespace gemel::mirror

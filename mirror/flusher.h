@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Flusher: the volume's stable point. A number is stable once everything up to it was logged on
-// every member before a flush was submitted there and that flush succeeded on all of them.
+// every member that counts before a flush was submitted there and that flush succeeded on all.
 #pragma once
 
 #include <vector>
@@ -9,31 +9,37 @@
 #include "blockdev/env.h"
 #include "blockdev/member.h"
 #include "mirror/member_failure.h"
+#include "mirror/member_set.h"
 #include "mirror/sequencer.h"
 
 namespace gemel::mirror {
 
 class Flusher {
 public:
-    Flusher(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequencer,
-            FailureSink on_failure);
+    Flusher(Env& env, MemberSet& members, Sequencer& sequencer, FailureSink on_failure);
 
     // Waits until `sequence`, which must be committed, is stable. Callers share flushes: whoever
-    // comes while one is under way waits for the next. A flush that failed is never repeated.
+    // comes while one is under way waits for the next. A flush that failed is never repeated: its
+    // member is reported, and waited for until the configuration does without it.
     Task<Status> flush_to(uint64_t sequence);
+    // Ends all that wait, and all that come, with an error.
+    void stop();
 
     uint64_t stable_point() const { return stable_point_; }
 
 private:
     Task<void> flush_member(size_t index);
+    bool is_stable_on_all() const;
 
     Env& env_;
-    std::vector<blockdev::Member*> members_;
+    MemberSet& members_;
     Sequencer& sequencer_;
     FailureSink on_failure_;
     uint64_t stable_point_;
+    uint32_t asked_ = 0;    // By the flush that is under way: a bit for each member that counted,
+    uint32_t flushed_ = 0;  // and those of them that succeeded.
     bool running_ = false;
-    bool failed_ = false;
+    bool stopped_ = false;
     Event finished_;
 };
 

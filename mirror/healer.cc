@@ -18,13 +18,8 @@ constexpr size_t kRecentMax = 64;
 
 }  // namespace
 
-Healer::Healer(Env& env, std::vector<Member*> members, RangeLock& locks, HealthKeeper& health)
-    : env_(env),
-      members_(std::move(members)),
-      locks_(locks),
-      health_(health),
-      hasher_(members_.front()->superblock().secret),
-      changed_(env) {}
+Healer::Healer(Env& env, MemberSet& members, RangeLock& locks, HealthKeeper& health)
+    : env_(env), members_(members), locks_(locks), health_(health), changed_(env) {}
 
 void Healer::suspect(size_t member, uint64_t block) {
     if (stopping_) return;
@@ -37,6 +32,7 @@ void Healer::lose(uint64_t block) {
     if (health_.lost().contains(block)) return;
     health_.lost().add({block, 1});
     for (size_t i = 0; i < members_.size(); ++i) {
+        if (!members_.readable(i)) continue;
         health_.note(i, "event=unrecoverable block=" + std::to_string(block));
     }
 }
@@ -87,12 +83,15 @@ Task<void> Healer::heal_suspect(uint64_t block, uint32_t members) {
 Task<bool> Healer::repair_tables(uint64_t page) {
     bool whole = true;
     for (size_t i = 0; i < members_.size(); ++i) {
-        const uint64_t before = members_[i]->counters().tables_repaired;
-        const Status status = co_await repair_table(members_, i, page);
+        if (!members_.readable(i)) continue;
+        const std::vector<Member*> members = members_.readable_members(i);
+        const uint64_t before = members_.member(i).counters().tables_repaired;
+        const Status status = co_await repair_table(members, 0, page);
+        if (!members_.readable(i)) continue;
         health_.note_table(i, page, status.ok(), before);
         if (status.ok()) continue;
         whole = false;
-        env_.log(LogLevel::error, members_[i]->path() + ": the checksums of blocks " +
+        env_.log(LogLevel::error, members_[i].path + ": the checksums of blocks " +
                                       std::to_string(page * kPageBlocks) + "+" +
                                       std::to_string(kPageBlocks) +
                                       " cannot be repaired: " + status.error().text());
@@ -103,10 +102,12 @@ Task<bool> Healer::repair_tables(uint64_t page) {
 Task<void> Healer::heal(size_t member, uint64_t block) {
     RangeLock::Hold hold(locks_, block, block + 1, RangeLock::Mode::exclusive);
     co_await hold;
-    if (stopping_) co_return;
-    Member& bad = *members_[member];
+    if (stopping_ || !members_.readable(member)) co_return;
+    Member& bad = members_.member(member);
+    const std::vector<Member*> members = members_.readable_members(member);
     const uint64_t before = bad.counters().tables_repaired;
-    const Status table = co_await repair_table(members_, member, block / kPageBlocks);
+    const Status table = co_await repair_table(members, 0, block / kPageBlocks);
+    if (!members_.readable(member)) co_return;
     health_.note_table(member, block / kPageBlocks, table.ok(), before);
     if (!table.ok()) {
         env_.log(LogLevel::error, bad.path() + ": the checksums around block " +
@@ -118,12 +119,14 @@ Task<void> Healer::heal(size_t member, uint64_t block) {
     const Status again = co_await bad.read(block, 1, good.get());
     if (again.ok()) co_return;  // Overwritten meanwhile, or only its table was damaged.
     const Status fetched = co_await fetch(member, block, good.get());
+    if (!members_.readable(member)) co_return;
     if (!fetched.ok()) {
         lose(block);
         co_return;
     }
     const DamageCause cause = co_await cause_of(member, block, good.get());
     const Status healed = co_await bad.rewrite(block, good.get());
+    if (!members_.readable(member)) co_return;
     if (!healed.ok()) {
         env_.log(LogLevel::error, bad.path() + ": block " + std::to_string(block) +
                                       " cannot be healed: " + healed.error().text());
@@ -136,23 +139,49 @@ Task<void> Healer::heal(size_t member, uint64_t block) {
 }
 
 Task<Status> Healer::fetch(size_t except, uint64_t block, std::byte* out) {
-    Status status = Error{Errc::corrupt, 0, "no other member"};
     for (size_t i = 0; i < members_.size(); ++i) {
-        if (i == except) continue;
-        status = co_await members_[i]->read(block, 1, out);
-        if (status.ok()) break;
+        if (i == except || !members_.readable(i)) continue;
+        const Status status = co_await members_.member(i).read(block, 1, out);
+        if (status.ok()) co_return status;
     }
-    co_return status;
+    co_return co_await fetch_from_outside(block, out);
+}
+
+// A member that is not in sync may be old as a whole, but a block that has the volume's current
+// checksum is the volume's current block.
+Task<Status> Healer::fetch_from_outside(uint64_t block, std::byte* out) {
+    const Result<uint64_t> wanted = co_await current_checksum(block);
+    if (!wanted.ok()) co_return wanted.error();
+    for (size_t i = 0; i < members_.size(); ++i) {
+        Member* member = members_[i].member;
+        if (member == nullptr || members_.readable(i)) continue;
+        const Status status = co_await member->read_raw(block, 1, out);
+        if (!status.ok()) continue;
+        if (members_.hasher().checksum(block, out) == wanted.value()) co_return status;
+    }
+    co_return Error{Errc::corrupt, 0, "no other member"};
+}
+
+Task<Result<uint64_t>> Healer::current_checksum(uint64_t block) {
+    Result<uint64_t> checksum = Error{Errc::corrupt, 0, "no other member"};
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (!members_.readable(i)) continue;
+        if (const auto logged = members_.member(i).logged_checksum(block)) co_return *logged;
+        checksum = co_await members_.member(i).home_checksum(block);
+        if (checksum.ok()) break;
+    }
+    co_return checksum;
 }
 
 Task<DamageCause> Healer::cause_of(size_t member, uint64_t block, const std::byte* good) {
     recent_.push_back(block);
     if (recent_.size() > kRecentMax) recent_.pop_front();
     AlignedBytes found = allocate_aligned(kBlockSize);
-    const Status read = co_await members_[member]->read_raw(block, 1, found.get());
+    const Status read = co_await members_.member(member).read_raw(block, 1, found.get());
     if (!read.ok()) co_return DamageCause::unreadable;
-    const uint64_t checksum = hasher_.checksum(block, found.get());
-    const Result<uint64_t> previous = co_await members_[member]->previous_checksum(block);
+    const uint64_t checksum = members_.hasher().checksum(block, found.get());
+    if (!members_.readable(member)) co_return DamageCause::unreadable;
+    const Result<uint64_t> previous = co_await members_.member(member).previous_checksum(block);
     if (previous.ok() && previous.value() == checksum) co_return DamageCause::lost_write;
     const bool elsewhere = co_await belongs_elsewhere(member, block, found.get());
     if (elsewhere) co_return DamageCause::misdirected;
@@ -167,12 +196,15 @@ Task<bool> Healer::belongs_elsewhere(size_t member, uint64_t block, const std::b
         if (candidates.size() >= 2 * kRecentMax) break;
         candidates.push_back(suspect);
     }
-    const uint64_t blocks = members_[member]->layout().volume_blocks();
+    const uint64_t blocks = members_.layout().volume_blocks();
     for (uint64_t bit = 1; bit < blocks; bit <<= 1) candidates.push_back(block ^ bit);
     for (const uint64_t other : candidates) {
         if (other == block || other >= blocks) continue;
-        const Result<uint64_t> expected = co_await members_[member]->home_checksum(other);
-        if (expected.ok() && expected.value() == hasher_.checksum(other, content)) co_return true;
+        if (!members_.readable(member)) break;
+        const Result<uint64_t> expected = co_await members_.member(member).home_checksum(other);
+        if (expected.ok() && expected.value() == members_.hasher().checksum(other, content)) {
+            co_return true;
+        }
     }
     co_return false;
 }

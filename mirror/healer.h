@@ -14,14 +14,14 @@
 #include "blockdev/env.h"
 #include "blockdev/member.h"
 #include "mirror/health_keeper.h"
+#include "mirror/member_set.h"
 #include "mirror/range_lock.h"
 
 namespace gemel::mirror {
 
 class Healer {
 public:
-    Healer(Env& env, std::vector<blockdev::Member*> members, RangeLock& locks,
-           HealthKeeper& health);
+    Healer(Env& env, MemberSet& members, RangeLock& locks, HealthKeeper& health);
 
     // The copy of `block` on a member could not be read, or did not prove itself. Never waits. More
     // than kSuspectsMax are not remembered: a later read, or the scrub, finds them again.
@@ -32,6 +32,10 @@ public:
     void forget(uint64_t first_block, uint64_t count) {
         if (!health_.lost().empty()) forget_lost({first_block, count});
     }
+
+    // Good content of a block from anybody but `except`: from a member in sync, else from any other
+    // one that has what the volume's checksum demands.
+    Task<Status> fetch(size_t except, uint64_t block, std::byte* out);
 
     // Looks at one copy now, and heals it. The caller holds no lock on the block.
     Task<void> heal(size_t member, uint64_t block);
@@ -50,16 +54,16 @@ public:
 
 private:
     Task<void> heal_suspect(uint64_t block, uint32_t members);
-    Task<Status> fetch(size_t except, uint64_t block, std::byte* out);
+    Task<Status> fetch_from_outside(uint64_t block, std::byte* out);
+    Task<Result<uint64_t>> current_checksum(uint64_t block);
     Task<DamageCause> cause_of(size_t member, uint64_t block, const std::byte* good);
     Task<bool> belongs_elsewhere(size_t member, uint64_t block, const std::byte* content);
     void forget_lost(BlockRange range);
 
     Env& env_;
-    std::vector<blockdev::Member*> members_;
+    MemberSet& members_;
     RangeLock& locks_;
     HealthKeeper& health_;
-    ecc::BlockHasher hasher_;
     std::map<uint64_t, uint32_t> suspects_;  // Block to a bit per member.
     std::deque<uint64_t> recent_;            // Blocks that were bad lately.
     size_t healing_ = 0;

@@ -5,6 +5,7 @@
 
 namespace gemel::mirror {
 
+using blockdev::Member;
 using blockdev::MemberHealth;
 
 namespace {
@@ -14,17 +15,14 @@ static_assert(kDamageCauses <= blockdev::kHealthCauses);
 
 }  // namespace
 
-HealthKeeper::HealthKeeper(Env& env, std::vector<blockdev::Member*> members)
-    : env_(env),
-      members_(std::move(members)),
-      damage_(members_.size()),
-      events_(members_.size()),
-      wake_(env) {
+HealthKeeper::HealthKeeper(Env& env, MemberSet& members)
+    : env_(env), members_(members), wake_(env) {
     for (size_t i = 0; i < members_.size(); ++i) {
-        const MemberHealth& health = members_[i]->health();
-        std::copy_n(health.healed_by_cause.begin(), kDamageCauses, damage_[i].begin());
-        events_[i] = {health.last_event, health.last_event_s};
-        const uint64_t blocks = members_[i]->layout().volume_blocks();
+        if (members_[i].member == nullptr) continue;
+        take_over(i);
+        if (!members_.readable(i)) continue;
+        const MemberHealth& health = members_.member(i).health();
+        const uint64_t blocks = members_.layout().volume_blocks();
         for (const MemberHealth::Range& range : health.unrecoverable) {
             if (range.first_block >= blocks) continue;
             lost_.add({range.first_block, std::min(range.block_count, blocks - range.first_block)});
@@ -37,14 +35,20 @@ HealthKeeper::HealthKeeper(Env& env, std::vector<blockdev::Member*> members)
     }
 }
 
+void HealthKeeper::take_over(size_t member) {
+    const MemberHealth& health = members_.member(member).health();
+    std::copy_n(health.healed_by_cause.begin(), kDamageCauses, damage_[member].begin());
+    events_[member] = {health.last_event, health.last_event_s};
+}
+
 void HealthKeeper::note(size_t member, const std::string& event) {
-    env_.log(LogLevel::warning, event + " member=" + members_[member]->path());
+    env_.log(LogLevel::warning, event + " member=" + members_[member].path);
     events_[member] = {event, env_.wall_clock_s()};
     touch();
 }
 
 void HealthKeeper::note_table(size_t member, uint64_t page, bool whole, uint64_t repaired_before) {
-    if (whole && members_[member]->counters().tables_repaired == repaired_before) return;
+    if (whole && members_.member(member).counters().tables_repaired == repaired_before) return;
     note(member, "event=" + std::string(whole ? "table_repaired" : "table_damaged") +
                      " page=" + std::to_string(page));
 }
@@ -74,7 +78,9 @@ Task<void> HealthKeeper::run() {
 Task<void> HealthKeeper::save() {
     changed_ = false;
     for (size_t i = 0; i < members_.size(); ++i) {
-        MemberHealth health = members_[i]->health();
+        if (!members_.flows(i)) continue;
+        Member& member = members_.member(i);
+        MemberHealth health = member.health();
         std::copy(damage_[i].begin(), damage_[i].end(), health.healed_by_cause.begin());
         health.last_event = events_[i].text;
         health.last_event_s = events_[i].time_s;
@@ -87,10 +93,10 @@ Task<void> HealthKeeper::save() {
             health.unrecoverable.push_back({range.first, range.count});
         }
         health.unrecoverable_is_complete = true;
-        const Status saved = co_await members_[i]->save_health(std::move(health));
-        if (!saved.ok()) {
+        const Status saved = co_await member.save_health(std::move(health));
+        if (!saved.ok() && members_.flows(i)) {
             env_.log(LogLevel::warning,
-                     members_[i]->path() +
+                     members_[i].path +
                          ": its health record cannot be written: " + saved.error().text());
         }
     }

@@ -4,6 +4,7 @@
 // the end, so that counters, the scrub's place and the unrecoverable blocks outlive the process.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "blockdev/member.h"
 #include "mirror/block_set.h"
 #include "mirror/damage.h"
+#include "mirror/member_set.h"
 
 namespace gemel::mirror {
 
@@ -25,7 +27,10 @@ struct ScrubPlace {
 
 class HealthKeeper {
 public:
-    HealthKeeper(Env& env, std::vector<blockdev::Member*> members);
+    HealthKeeper(Env& env, MemberSet& members);
+
+    // A member has come in: takes over what it remembers of itself.
+    void take_over(size_t member);
 
     // What the members remember. Lists of unrecoverable blocks are put together.
     const DamageCounts& damage(size_t member) const { return damage_[member]; }
@@ -58,9 +63,9 @@ private:
     };
 
     Env& env_;
-    std::vector<blockdev::Member*> members_;
-    std::vector<DamageCounts> damage_;
-    std::vector<LastEvent> events_;
+    MemberSet& members_;
+    std::array<DamageCounts, blockdev::kMaximumMembers> damage_{};
+    std::array<LastEvent, blockdev::kMaximumMembers> events_;
     BlockSet lost_;
     ScrubPlace scrub_;
     bool changed_ = false;

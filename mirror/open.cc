@@ -111,6 +111,7 @@ Task<Outcome<std::unique_ptr<Volume>>> open_volume(Env& env, VolumeDescription d
     parts.name = description.name;
     parts.read_only = options.read_only;
     parts.scrub = options.scrub;
+    parts.limits = options.limits;
     parts.pool = std::make_unique<blockdev::BufferPool>(kPayloadMemory);
     Outcome<Members> opened =
         co_await open_members(env, description, options.cache_bytes, *parts.pool);
@@ -156,6 +157,7 @@ Task<Outcome<std::unique_ptr<Volume>>> open_volume(Env& env, VolumeDescription d
     parts.witness_path = description.witness_path;
     for (auto& member : members) {
         const Uuid uuid = member->superblock().member;
+        parts.scrub.created_s = member->superblock().created_s;
         std::string path = member->path();
         parts.members.push_back(
             {std::move(path), uuid, std::move(member), MemberState::in_sync, ""});

@@ -17,6 +17,7 @@ namespace gemel::mirror {
 struct OpenOptions {
     uint64_t cache_bytes = kDefaultCache;  // Checksum pages kept in memory, all members together.
     Scrub::Options scrub = {};
+    WatchLimits limits = {};
     bool read_only = false;  // Clients may not write; settlement still happens.
 };
 

@@ -43,26 +43,22 @@ Pace pace_for(uint64_t used, uint64_t total, bool idle, bool wanted) {
     return pace;
 }
 
-Pacer::Pacer(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequencer,
-             Flusher& flusher, FailureSink on_failure)
+Pacer::Pacer(Env& env, MemberSet& members, Sequencer& sequencer, Flusher& flusher,
+             FailureSink on_failure)
     : env_(env),
-      members_(std::move(members)),
+      members_(members),
       sequencer_(sequencer),
       flusher_(flusher),
       on_failure_(std::move(on_failure)),
-      log_bytes_total_(kLoggedBytesMax),
+      log_bytes_total_(
+          std::min(kLoggedBytesMax, members_.layout().log_size - blockdev::kLogReserve)),
       wake_(env),
-      done_(env) {
-    for (const blockdev::Member* member : members_) {
-        log_bytes_total_ =
-            std::min(log_bytes_total_, member->layout().log_size - blockdev::kLogReserve);
-    }
-}
+      done_(env) {}
 
 uint64_t Pacer::log_bytes_used() const {
     uint64_t used = 0;
-    for (const blockdev::Member* member : members_) {
-        used = std::max(used, member->log_bytes_used());
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (members_.flows(i)) used = std::max(used, members_.member(i).log_bytes_used());
     }
     return used;
 }
@@ -76,14 +72,16 @@ void Pacer::note_progress() {
 
 uint64_t Pacer::tails() const {
     uint64_t sum = 0;
-    for (const blockdev::Member* member : members_) sum += member->tail_sequence();
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (members_.flows(i)) sum += members_.member(i).tail_sequence();
+    }
     return sum;
 }
 
 bool Pacer::all_home() const { return log_bytes_used() == 0; }
 
 Task<void> Pacer::run() {
-    while (!stopping_ && !failed_) {
+    while (!stopping_) {
         const uint64_t now = env_.now_ns();
         if (sequencer_.commit_point() != last_seen_commit_) {
             last_seen_commit_ = sequencer_.commit_point();
@@ -113,7 +111,7 @@ Task<void> Pacer::run() {
         const uint64_t tails_before = tails();
         const bool moved = co_await checkpoint_once(pace);
         done_.notify_all();
-        if (failed_ || stopping_) break;
+        if (stopping_) break;
         if (moved && tails() == tails_before) {
             // All that is left in the logs is still in flight. Nothing above has suspended, so
             // without this wait the loop would spin and never see those writes complete.
@@ -135,15 +133,12 @@ Task<void> Pacer::run() {
 // False if a member's file system had no room.
 Task<bool> Pacer::checkpoint_once(Pace pace) {
     const Status flushed = co_await flusher_.flush_to(sequencer_.commit_point());
-    if (!flushed.ok()) {
-        failed_ = true;
-        co_return false;
-    }
+    if (!flushed.ok()) co_return false;  // The volume has stopped.
     const uint64_t stable = flusher_.stable_point();
     no_space_ = false;
     Scope scope(env_);
     for (size_t i = 0; i < members_.size(); ++i) {
-        scope.start(checkpoint_member(i, stable, pace));
+        if (members_.checkpoints(i)) scope.start(checkpoint_member(i, stable, pace));
     }
     co_await scope.join();
     if (no_space_ != short_of_space_) {
@@ -159,7 +154,7 @@ Task<bool> Pacer::checkpoint_once(Pace pace) {
 }
 
 Task<void> Pacer::checkpoint_member(size_t index, uint64_t sequence, Pace pace) {
-    blockdev::Member& member = *members_[index];
+    blockdev::Member& member = members_.member(index);
     const Status status = co_await member.checkpoint(sequence, pace.slice_bytes, pace.window);
     if (status.ok()) co_return;
     if (status.error().code == Errc::no_space) {
@@ -171,7 +166,6 @@ Task<void> Pacer::checkpoint_member(size_t index, uint64_t sequence, Pace pace) 
         const Status repaired = co_await repair_(index);
         if (repaired.ok()) co_return;
     }
-    failed_ = true;
     on_failure_({index, "checkpoint", status.error()});
 }
 
@@ -182,11 +176,13 @@ Task<Status> Pacer::drain(uint64_t deadline_ns) {
     Status status = Status::success();
     while (true) {
         bool home = true;
-        for (const blockdev::Member* member : members_) {
-            home = home && (member->tail_sequence() > target || member->log_bytes_used() == 0);
+        for (size_t i = 0; i < members_.size(); ++i) {
+            if (!members_.flows(i)) continue;
+            const blockdev::Member& member = members_.member(i);
+            home = home && (member.tail_sequence() > target || member.log_bytes_used() == 0);
         }
         if (home) break;
-        if (failed_ || stopping_) {
+        if (stopping_) {
             status = Error{Errc::closed, 0, "drain"};
             break;
         }

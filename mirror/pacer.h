@@ -13,6 +13,7 @@
 #include "blockdev/member.h"
 #include "mirror/flusher.h"
 #include "mirror/member_failure.h"
+#include "mirror/member_set.h"
 #include "mirror/sequencer.h"
 
 namespace gemel::mirror {
@@ -28,7 +29,7 @@ Pace pace_for(uint64_t log_bytes_used, uint64_t log_bytes_total, bool idle, bool
 
 class Pacer {
 public:
-    Pacer(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequencer, Flusher& flusher,
+    Pacer(Env& env, MemberSet& members, Sequencer& sequencer, Flusher& flusher,
           FailureSink on_failure);
 
     // The background work, until stop(). Runs in the volume's scope.
@@ -64,7 +65,7 @@ private:
     uint64_t tails() const;
 
     Env& env_;
-    std::vector<blockdev::Member*> members_;
+    MemberSet& members_;
     Sequencer& sequencer_;
     Flusher& flusher_;
     FailureSink on_failure_;
@@ -76,7 +77,6 @@ private:
     uint64_t last_seen_commit_ = 0;
     uint64_t checkpoints_ = 0;
     size_t drains_wanted_ = 0;
-    bool failed_ = false;
     bool no_space_ = false;
     std::string full_member_;  // The last one, and what it said.
     bool short_of_space_ = false;

@@ -18,6 +18,7 @@ struct MemberReport {
     Uuid uuid;
     std::string path;
     std::string state;             // Of the design: "in-sync", "failed", ...
+    std::string why;               // What is the matter, if it is not in sync.
     bool direct = true;            // False: the page cache is used.
     uint64_t logged_sequence = 0;  // Contiguously logged up to here.
     uint64_t stable_sequence = 0;

@@ -11,6 +11,7 @@ namespace gemel::mirror {
 using blockdev::kBlockSize;
 using blockdev::kPageBlocks;
 using blockdev::Member;
+using blockdev::MemberCounters;
 using blockdev::PageValues;
 using blockdev::PageVersion;
 
@@ -20,6 +21,9 @@ constexpr uint64_t kClientShare = 9;  // Times the scrub's own time, as long as 
 constexpr uint64_t kRestMax_ns = 60 * kSecond;
 constexpr uint64_t kLookAgain_ns = 3600 * kSecond;  // At the clock, which may be set.
 constexpr uint64_t kSavePages = 512;                // How often the place is written down.
+
+// A member that leaves takes its counts along.
+uint64_t since(uint64_t sum, uint64_t before) { return sum - std::min(sum, before); }
 
 }  // namespace
 
@@ -31,15 +35,15 @@ uint64_t scrub_rest_ns(uint64_t work_ns, bool clients_active, bool wanted, uint6
     return std::min(rest, kRestMax_ns);
 }
 
-Scrub::Scrub(Env& env, std::vector<Member*> members, RangeLock& locks, Healer& healer,
-             HealthKeeper& health, Options options)
+Scrub::Scrub(Env& env, MemberSet& members, RangeLock& locks, Healer& healer, HealthKeeper& health,
+             Options options)
     : env_(env),
-      members_(std::move(members)),
+      members_(members),
       locks_(locks),
       healer_(healer),
       health_(health),
       options_(options),
-      pages_(members_.front()->layout().volume_pages()),
+      pages_(members_.layout().volume_pages()),
       wake_(env) {}
 
 void Scrub::start() {
@@ -52,21 +56,11 @@ void Scrub::stop() {
     wake_.notify_all();
 }
 
-uint64_t Scrub::healed_so_far() const {
+uint64_t Scrub::sum_of(uint64_t blockdev::MemberCounters::* counter) const {
     uint64_t sum = 0;
-    for (const Member* member : members_) sum += member->counters().blocks_healed;
-    return sum;
-}
-
-uint64_t Scrub::repaired_so_far() const {
-    uint64_t sum = 0;
-    for (const Member* member : members_) sum += member->counters().tables_repaired;
-    return sum;
-}
-
-uint64_t Scrub::logs_healed_so_far() const {
-    uint64_t sum = 0;
-    for (const Member* member : members_) sum += member->counters().log_blocks_healed;
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (members_[i].member != nullptr) sum += members_.member(i).counters().*counter;
+    }
     return sum;
 }
 
@@ -80,9 +74,9 @@ ScrubReport Scrub::report() const {
     report.finished_s = place.finished_s;
     report.passes = place.passes;
     report.blocks_checked = blocks_checked_;
-    report.blocks_healed = healed_so_far() - healed_before_;
-    report.tables_repaired = repaired_so_far() - repaired_before_;
-    report.logs_healed = logs_healed_so_far() - logs_healed_before_;
+    report.blocks_healed = since(sum_of(&MemberCounters::blocks_healed), healed_before_);
+    report.tables_repaired = since(sum_of(&MemberCounters::tables_repaired), repaired_before_);
+    report.logs_healed = since(sum_of(&MemberCounters::log_blocks_healed), logs_healed_before_);
     const uint64_t done = place.next_page - std::min(place.next_page, pass_began_page_);
     if (running_ && done != 0) {
         const uint64_t spent_s = (env_.now_ns() - pass_began_ns_) / kSecond;
@@ -102,8 +96,7 @@ Task<void> Scrub::run() {
 Task<bool> Scrub::wait_for_pass() {
     const ScrubPlace& place = health_.scrub();
     if (wanted_ || (place.under_way() && options_.interval_s != 0)) co_return true;
-    const uint64_t created = members_.front()->superblock().created_s;
-    const uint64_t last = std::max<uint64_t>(place.started_s, created);
+    const uint64_t last = std::max(place.started_s, options_.created_s);
     const uint64_t now = env_.wall_clock_s();
     if (options_.interval_s == 0) {
         co_await wake_.wait();
@@ -126,9 +119,9 @@ Task<void> Scrub::make_pass() {
     pass_began_ns_ = env_.now_ns();
     pass_began_page_ = place.next_page;
     blocks_checked_ = 0;
-    healed_before_ = healed_so_far();
-    repaired_before_ = repaired_so_far();
-    logs_healed_before_ = logs_healed_so_far();
+    healed_before_ = sum_of(&MemberCounters::blocks_healed);
+    repaired_before_ = sum_of(&MemberCounters::tables_repaired);
+    logs_healed_before_ = sum_of(&MemberCounters::log_blocks_healed);
     env_.log(LogLevel::info, "event=scrub_begins page=" + std::to_string(place.next_page) +
                                  " pages=" + std::to_string(pages_));
     while (place.next_page < pages_ && !stopping_) {
@@ -169,8 +162,7 @@ Task<void> Scrub::rest(uint64_t work_ns, uint64_t requests_before) {
 Task<void> Scrub::scrub_page(uint64_t page) {
     co_await scrub_tables(page);
     co_await compare_tables(page);
-    const uint64_t end =
-        std::min((page + 1) * kPageBlocks, members_.front()->layout().volume_blocks());
+    const uint64_t end = std::min((page + 1) * kPageBlocks, members_.layout().volume_blocks());
     Scope scope(env_);
     for (uint64_t block = page * kPageBlocks; block < end; block += kChunkBlocks) {
         scope.start(scrub_data(block, std::min(kChunkBlocks, end - block)));
@@ -180,11 +172,16 @@ Task<void> Scrub::scrub_page(uint64_t page) {
 
 Task<void> Scrub::scrub_tables(uint64_t page) {
     for (size_t i = 0; i < members_.size() && !stopping_; ++i) {
-        const uint64_t before = members_[i]->counters().tables_repaired;
-        const Result<bool> whole = co_await members_[i]->inspect_table(page);
+        if (!members_.readable(i)) continue;
+        const uint64_t before = members_.member(i).counters().tables_repaired;
+        const Result<bool> whole = co_await members_.member(i).inspect_table(page);
+        if (!members_.readable(i)) continue;
         Status status;
-        if (!whole.ok() || !whole.value()) status = co_await repair_table(members_, i, page);
-        health_.note_table(i, page, status.ok(), before);
+        if (!whole.ok() || !whole.value()) {
+            const std::vector<Member*> members = members_.readable_members(i);
+            status = co_await repair_table(members, 0, page);
+        }
+        if (members_.readable(i)) health_.note_table(i, page, status.ok(), before);
     }
 }
 
@@ -198,19 +195,22 @@ Task<void> Scrub::compare_tables(uint64_t page) {
     std::vector<PageValues> values(members_.size());
     std::vector<bool> known(members_.size());
     for (size_t i = 0; i < members_.size(); ++i) {
+        if (!members_.readable(i)) continue;
         const Status status =
-            co_await members_[i]->page_values(page, PageVersion::current, values[i]);
+            co_await members_.member(i).page_values(page, PageVersion::current, values[i]);
         known[i] = status.ok();
         if (known[i] && values[i].sequence >= newest.sequence) newest = values[i];
     }
     for (size_t i = 0; i < members_.size(); ++i) {
-        if (!known[i]) continue;
+        if (!known[i] || !members_.readable(i)) continue;
         if (std::memcmp(&values[i].values, &newest.values, sizeof newest.values) == 0) continue;
         if (values[i].sequence == newest.sequence) {
             health_.note(i, "event=tables_differ page=" + std::to_string(page));
             continue;
         }
-        const Status rebuilt = co_await rebuild_table(members_, i, page);
+        const std::vector<Member*> members = members_.readable_members(i);
+        const Status rebuilt = co_await rebuild_table(members, 0, page);
+        if (!members_.readable(i)) continue;
         health_.note(i, "event=" + std::string(rebuilt.ok() ? "table_was_old" : "table_damaged") +
                             " page=" + std::to_string(page));
     }
@@ -221,25 +221,27 @@ Task<void> Scrub::scrub_data(uint64_t first_block, uint64_t count) {
     RangeLock::Hold hold(locks_, first_block, first_block + count, RangeLock::Mode::shared);
     co_await hold;
     for (size_t i = 0; i < members_.size() && !stopping_; ++i) {
-        scope.start(read_copy(i, first_block, count));
+        if (members_.readable(i)) scope.start(read_copy(i, first_block, count));
     }
     co_await scope.join();
 }
 
 Task<void> Scrub::read_copy(size_t member, uint64_t first_block, uint64_t count) {
     AlignedBytes data = allocate_aligned(count * kBlockSize);
-    const Status whole = co_await members_[member]->read(first_block, count, data.get());
+    const Status whole = co_await members_.member(member).read(first_block, count, data.get());
     blocks_checked_ += count;
     if (whole.ok()) co_return;
-    for (uint64_t i = 0; i < count && !stopping_; ++i) {
-        const Status one = co_await members_[member]->read(first_block + i, 1, data.get());
-        if (!one.ok()) healer_.suspect(member, first_block + i);
+    for (uint64_t i = 0; i < count && !stopping_ && members_.readable(member); ++i) {
+        const Status one = co_await members_.member(member).read(first_block + i, 1, data.get());
+        if (!one.ok() && members_.readable(member)) healer_.suspect(member, first_block + i);
     }
 }
 
 Task<void> Scrub::scrub_rest_of_members() {
     for (size_t i = 0; i < members_.size() && !stopping_; ++i) {
-        const Result<uint64_t> healed = co_await members_[i]->inspect_log_and_roots();
+        if (!members_.readable(i)) continue;
+        const Result<uint64_t> healed = co_await members_.member(i).inspect_log_and_roots();
+        if (!members_.readable(i)) continue;
         if (!healed.ok()) {
             health_.note(i, "event=log_damaged error=\"" + healed.error().text() + "\"");
         } else if (healed.value() != 0) {

@@ -13,6 +13,7 @@
 #include "blockdev/member.h"
 #include "mirror/healer.h"
 #include "mirror/health_keeper.h"
+#include "mirror/member_set.h"
 #include "mirror/range_lock.h"
 
 namespace gemel::mirror {
@@ -40,9 +41,10 @@ class Scrub {
 public:
     struct Options {
         uint64_t interval_s = 7 * 86'400;  // Between the beginnings of two passes; 0: never.
+        uint64_t created_s = 0;            // When the volume was; set by it.
     };
-    Scrub(Env& env, std::vector<blockdev::Member*> members, RangeLock& locks, Healer& healer,
-          HealthKeeper& health, Options options);
+    Scrub(Env& env, MemberSet& members, RangeLock& locks, Healer& healer, HealthKeeper& health,
+          Options options);
 
     // A pass from the beginning, unless one is under way: then that one, at full speed.
     void start();
@@ -66,12 +68,10 @@ private:
     Task<void> read_copy(size_t member, uint64_t first_block, uint64_t count);
     Task<void> scrub_rest_of_members();
     Task<void> rest(uint64_t work_ns, uint64_t requests_before);
-    uint64_t healed_so_far() const;
-    uint64_t repaired_so_far() const;
-    uint64_t logs_healed_so_far() const;
+    uint64_t sum_of(uint64_t blockdev::MemberCounters::* counter) const;
 
     Env& env_;
-    std::vector<blockdev::Member*> members_;
+    MemberSet& members_;
     RangeLock& locks_;
     Healer& healer_;
     HealthKeeper& health_;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mirror/sequencer.h"
 
+#include <algorithm>
+#include <array>
+
 #include "blockdev/assert.h"
 
 namespace gemel::mirror {
@@ -12,25 +15,27 @@ using blockdev::EntryKind;
 using blockdev::kBlockSize;
 using blockdev::Member;
 
-// One batch between its sealing and its commit.
+// One batch between its sealing and the last member's answer.
 struct Sequencer::Flight {
-    Sequencer* owner = nullptr;
+    Sequencer* owner = nullptr;  // Null: it has gone, and left a device behind that still works.
     BatchRef batch;
     Write* first = nullptr;  // Its writes, linked; null for a batch of points.
     size_t writes = 0;
+    uint32_t expected = 0;   // Members that got it, or should have. A bit each.
+    uint32_t logged_by = 0;  // Those that have it.
     size_t outstanding = 0;  // Members that have not answered yet.
-    bool failed = false;
+    bool lingers = false;    // Out of the line already.
     struct Append {
         Flight* flight = nullptr;
         blockdev::AppendRequest request;
     };
-    std::vector<Append> appends;
+    std::array<Append, blockdev::kMaximumMembers> appends;
 };
 
-Sequencer::Sequencer(Env& env, std::vector<Member*> members, const ecc::BlockHasher& hasher,
+Sequencer::Sequencer(Env& env, MemberSet& members, const ecc::BlockHasher& hasher,
                      blockdev::BufferPool& pool, Options options, FailureSink on_failure)
     : env_(env),
-      members_(std::move(members)),
+      members_(members),
       hasher_(hasher),
       pool_(pool),
       options_(options),
@@ -52,6 +57,11 @@ Sequencer::Sequencer(Env& env, std::vector<Member*> members, const ecc::BlockHas
 Sequencer::~Sequencer() {
     CHECK(queue_first_ == nullptr && in_flight_.empty() && !scheduled_);
     env_.disarm(brake_);
+    // A device that hangs still has their memory; if it ever answers, nobody is there to hear it.
+    for (std::unique_ptr<Flight>& flight : lingering_) {
+        flight->owner = nullptr;
+        static_cast<void>(flight.release());
+    }
 }
 
 Sequencer::Commit::Commit(Sequencer& sequencer, std::span<Write> writes)
@@ -124,7 +134,9 @@ bool Sequencer::seal_one() {
     uint64_t blocks = 0;
     const size_t count = gather(blocks);
     bool room = !pool_.full();
-    for (const Member* member : members_) room &= member->has_room((1 + blocks) * kBlockSize);
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (members_.flows(i)) room &= members_.member(i).has_room((1 + blocks) * kBlockSize);
+    }
     if (!room) {
         wants_room_ = true;
         if (on_wants_room_) on_wants_room_();
@@ -152,8 +164,8 @@ bool Sequencer::seal_one() {
 
 void Sequencer::log_points() {
     if (stopped_ || !idle()) return;
-    for (const Member* member : members_) {
-        if (!member->has_room(kBlockSize)) return;
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (members_.flows(i) && !members_.member(i).has_room(kBlockSize)) return;
     }
     blockdev::BatchPlace place;
     place.volume = options_.volume;
@@ -175,21 +187,15 @@ std::unique_ptr<Sequencer::Flight> Sequencer::take_flight() {
     }
     auto flight = std::make_unique<Flight>();
     flight->owner = this;
-    flight->appends.resize(members_.size());
-    for (size_t i = 0; i < members_.size(); ++i) {
-        Flight::Append& append = flight->appends[i];
+    for (Flight::Append& append : flight->appends) {
         append.flight = flight.get();
         append.request.done.context = &append;
         append.request.done.run = [](void* context) {
             auto& answered = *static_cast<Flight::Append*>(context);
-            Flight& owner_flight = *answered.flight;
-            if (!answered.request.status.ok()) {
-                owner_flight.failed = true;
-                const auto member = static_cast<size_t>(&answered - owner_flight.appends.data());
-                owner_flight.owner->on_failure_(
-                    {member, "appending to the log", answered.request.status.error()});
-            }
-            owner_flight.owner->logged(owner_flight);
+            Flight& answered_flight = *answered.flight;
+            if (answered_flight.owner == nullptr) return;
+            const auto member = static_cast<size_t>(&answered - answered_flight.appends.data());
+            answered_flight.owner->logged(answered_flight, member);
         };
     }
     return flight;
@@ -201,46 +207,91 @@ void Sequencer::launch(BatchRef batch, size_t writes) {
     flight->batch = batch;
     flight->writes = writes;
     flight->first = writes != 0 ? queue_first_ : nullptr;
-    flight->failed = false;
+    flight->expected = 0;
+    flight->logged_by = 0;
     for (size_t i = 0; i < writes; ++i) queue_first_ = queue_first_->next_;
     if (queue_first_ == nullptr) queue_tail_ = &queue_first_;
     next_sequence_ = batch->last_sequence() + 1;
     chain_hash_ = batch->hash();
     ++batches_;
-    flight->outstanding = members_.size();
     Flight& launched = *in_flight_.emplace_back(std::move(flight));
     for (size_t i = 0; i < members_.size(); ++i) {
+        if (members_.flows(i) || members_.counts(i)) launched.expected |= 1u << i;
+        if (members_.flows(i)) ++launched.outstanding;
+    }
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (!members_.flows(i)) continue;
         launched.appends[i].request.batch = batch;
-        members_[i]->append(launched.appends[i].request);
+        members_.member(i).append(launched.appends[i].request);
     }
 }
 
-void Sequencer::logged(Flight& flight) {
+void Sequencer::logged(Flight& flight, size_t member) {
     CHECK(flight.outstanding > 0);
-    if (--flight.outstanding == 0) advance_commit();
+    --flight.outstanding;
+    const Status& status = flight.appends[member].request.status;
+    if (status.ok()) {
+        flight.logged_by |= 1u << member;
+    } else {
+        on_failure_({member, "appending to the log", status.error()});
+    }
+    if (!flight.lingers) return advance_commit();
+    if (flight.outstanding != 0) return;
+    const auto place =
+        std::find_if(lingering_.begin(), lingering_.end(),
+                     [&flight](const auto& candidate) { return candidate.get() == &flight; });
+    CHECK(place != lingering_.end());
+    std::unique_ptr<Flight> ended = std::move(*place);
+    lingering_.erase(place);
+    recycle(std::move(ended));
+}
+
+// Who does not count any more is not waited for. Who counts but never got the batch is: until it
+// does not count any more.
+bool Sequencer::is_committed(const Flight& flight) const {
+    for (size_t i = 0; i < members_.size(); ++i) {
+        const bool expected = (flight.expected >> i & 1) != 0;
+        const bool has_it = (flight.logged_by >> i & 1) != 0;
+        if (members_.counts(i) && expected && !has_it) return false;
+    }
+    return true;
 }
 
 // In order: a batch that was logged out of turn waits for those before it.
 void Sequencer::advance_commit() {
-    while (!in_flight_.empty() && in_flight_.front()->outstanding == 0) {
+    while (!stopped_ && !in_flight_.empty() && is_committed(*in_flight_.front())) {
         std::unique_ptr<Flight> flight = std::move(in_flight_.front());
         in_flight_.pop_front();
-        const bool good = !flight->failed && !stopped_;
-        if (good) commit_point_ = flight->batch->last_sequence();
-        const Status status =
-            good ? Status::success() : Status(stopped_.value_or(Error{Errc::io, 0, "append"}));
-        Write* write = flight->first;
-        for (size_t i = 0; i < flight->writes; ++i) {
-            Write* next = write->next_;
-            finish(*write, status);
-            write = next;
-        }
-        flight->batch.reset();
-        for (Flight::Append& append : flight->appends) append.request.batch.reset();
-        spare_flights_.push_back(std::move(flight));
+        commit_point_ = flight->batch->last_sequence();
+        answer(*flight, Status::success());
+        retire(std::move(flight));
     }
-    if (stopped_) return fail_queue();
-    if (queue_first_ != nullptr && !wants_room_) schedule();
+    if (queue_first_ != nullptr && !wants_room_ && !stopped_) schedule();
+}
+
+void Sequencer::answer(Flight& flight, const Status& status) {
+    Write* write = flight.first;
+    for (size_t i = 0; i < flight.writes; ++i) {
+        Write* next = write->next_;
+        finish(*write, status);
+        write = next;
+    }
+    flight.first = nullptr;
+    flight.writes = 0;
+}
+
+// While members still work on it, it stays, with its batch.
+void Sequencer::retire(std::unique_ptr<Flight> flight) {
+    if (flight->outstanding == 0) return recycle(std::move(flight));
+    flight->lingers = true;
+    lingering_.push_back(std::move(flight));
+}
+
+void Sequencer::recycle(std::unique_ptr<Flight> flight) {
+    flight->lingers = false;
+    flight->batch.reset();
+    for (Flight::Append& append : flight->appends) append.request.batch.reset();
+    spare_flights_.push_back(std::move(flight));
 }
 
 void Sequencer::finish(Write& write, const Status& status) {
@@ -248,16 +299,18 @@ void Sequencer::finish(Write& write, const Status& status) {
     if (write.committed_.run != nullptr) env_.post(write.committed_);
 }
 
+// In order, and what is in flight first: the earlier pieces of a queued write may be there, in the
+// same frame, which ends when its last piece does.
 void Sequencer::stop(Error error) {
     if (stopped_) return;
     stopped_ = error;
-    fail_queue();
-}
-
-// Only once nothing is in flight any more: the earlier pieces of a queued write may be there, in
-// the same frame, which ends when its last piece does.
-void Sequencer::fail_queue() {
-    if (in_flight_.empty()) fail_queued_writes(*stopped_);
+    while (!in_flight_.empty()) {
+        std::unique_ptr<Flight> flight = std::move(in_flight_.front());
+        in_flight_.pop_front();
+        answer(*flight, error);
+        retire(std::move(flight));
+    }
+    fail_queued_writes(error);
 }
 
 bool Sequencer::reject_queued(Error error) {

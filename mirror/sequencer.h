@@ -4,10 +4,12 @@
 // they come; at the end of a loop turn they are numbered, copied once into a batch, and the batch
 // goes to the log of every member (group commit: what arrives while enough batches are in flight
 // makes up the next one, so a lone write never waits). The commit point advances in order, over
-// batches that every member has logged.
+// batches that every member that counts has logged.
 //
-// Invariants: a numbered batch is immutable and is appended to all members in order; a failed
-// append stops the sequencer for good (the failing member's removal comes with failure handling).
+// Invariants: a numbered batch is immutable and is appended in order to all members that get any;
+// a member whose append fails gets none after it. It counts, and holds up the commit point, until
+// the configuration without it is in force and members_changed() says so. A batch's memory lives
+// until every member has answered, whether anybody still waits for it or not.
 #pragma once
 
 #include <deque>
@@ -19,6 +21,7 @@
 #include "blockdev/env.h"
 #include "blockdev/member.h"
 #include "mirror/member_failure.h"
+#include "mirror/member_set.h"
 
 namespace gemel::mirror {
 
@@ -30,7 +33,7 @@ public:
         uint64_t next_sequence = 0;
         uint64_t chain_hash = 0;  // What the first batch chains from.
     };
-    Sequencer(Env& env, std::vector<blockdev::Member*> members, const ecc::BlockHasher& hasher,
+    Sequencer(Env& env, MemberSet& members, const ecc::BlockHasher& hasher,
               blockdev::BufferPool& pool, Options options, FailureSink on_failure);
     ~Sequencer();
 
@@ -69,6 +72,13 @@ public:
     uint64_t queued_bytes() const { return queued_bytes_; }  // Not yet in a log.
     uint64_t batches() const { return batches_; }
     bool idle() const { return queue_first_ == nullptr && in_flight_.empty(); }
+    // Nothing is left with any device either.
+    bool quiet() const { return idle() && lingering_.empty(); }
+    // Where a member that joins now goes on: at once, without suspending in between.
+    uint64_t next_sequence() const { return next_sequence_; }
+    uint64_t chain_hash() const { return chain_hash_; }
+    // A member does not count any more, or counts now.
+    void members_changed() { advance_commit(); }
 
     void set_stable_point(uint64_t sequence) { stable_point_ = sequence; }
     uint64_t last_logged_stable_point() const { return logged_stable_point_; }
@@ -84,7 +94,7 @@ public:
     // Answers what waits for room with `error`: the logs cannot be emptied. False, and nothing is
     // done, while batches are in flight.
     bool reject_queued(Error error);
-    // Nothing is accepted any more; what is queued fails.
+    // Nothing is accepted any more; what is queued or not yet committed fails.
     void stop(Error error);
 
     static constexpr size_t kBatchesInFlight = 4;
@@ -97,15 +107,18 @@ private:
     bool seal_one();
     size_t gather(uint64_t& blocks) const;
     void launch(blockdev::BatchRef batch, size_t writes);
-    void logged(Flight& flight);
+    void logged(Flight& flight, size_t member);
+    bool is_committed(const Flight& flight) const;
+    void answer(Flight& flight, const Status& status);
+    void retire(std::unique_ptr<Flight> flight);
+    void recycle(std::unique_ptr<Flight> flight);
     void advance_commit();
     void finish(Write& write, const Status& status);
-    void fail_queue();
     void fail_queued_writes(Error error);
     std::unique_ptr<Flight> take_flight();
 
     Env& env_;
-    std::vector<blockdev::Member*> members_;
+    MemberSet& members_;
     const ecc::BlockHasher& hasher_;
     blockdev::BufferPool& pool_;
     Options options_;
@@ -117,6 +130,7 @@ private:
     uint64_t queued_bytes_ = 0;
     std::deque<std::unique_ptr<Flight>> in_flight_;  // In order.
     std::vector<std::unique_ptr<Flight>> spare_flights_;
+    std::vector<std::unique_ptr<Flight>> lingering_;  // Answered, but not by every member.
     std::vector<blockdev::BatchWrite> gathered_;
     uint64_t next_sequence_;
     uint64_t chain_hash_;

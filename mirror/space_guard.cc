@@ -13,9 +13,8 @@ constexpr uint64_t kDrainPatience_ns = 10 * kSecond;
 
 }  // namespace
 
-SpaceGuard::SpaceGuard(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequencer,
-                       Pacer& pacer)
-    : env_(env), members_(std::move(members)), sequencer_(sequencer), pacer_(pacer) {}
+SpaceGuard::SpaceGuard(Env& env, MemberSet& members, Sequencer& sequencer, Pacer& pacer)
+    : env_(env), members_(members), sequencer_(sequencer), pacer_(pacer) {}
 
 // A block on its way home takes its own 4 KiB and, at worst, 4 KiB of a checksum page of its own.
 // The members may all lie on one file system.
@@ -28,8 +27,10 @@ uint64_t SpaceGuard::needed(uint64_t bytes) {
 // What was promised and is not home on every member yet, at most.
 uint64_t SpaceGuard::promised() {
     if (promised_bytes_ == 0 || promises_open_ != 0) return promised_bytes_;
-    for (const blockdev::Member* member : members_) {
-        if (member->tail_sequence() <= promised_sequence_) return promised_bytes_;
+    for (size_t i = 0; i < members_.size(); ++i) {
+        const bool waits =
+            members_.flows(i) && members_.member(i).tail_sequence() <= promised_sequence_;
+        if (waits) return promised_bytes_;
     }
     promised_bytes_ = 0;
     return 0;
@@ -49,8 +50,9 @@ SpaceGuard::Promise::~Promise() {
 
 void SpaceGuard::refresh() {
     free_bytes_ = UINT64_MAX;
-    for (const blockdev::Member* member : members_) {
-        const Result<uint64_t> free = member->free_bytes();
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (!members_.flows(i)) continue;
+        const Result<uint64_t> free = members_.member(i).free_bytes();
         free_bytes_ = std::min(free_bytes_, free.ok() ? free.value() : 0);
     }
     bytes_since_refresh_ = 0;
@@ -67,9 +69,12 @@ bool SpaceGuard::admits(uint64_t bytes) {
 }
 
 Task<Result<bool>> SpaceGuard::allocated(uint64_t first_block, uint64_t block_count) {
-    for (blockdev::Member* member : members_) {
-        const Result<bool> has_space = co_await member->is_allocated(first_block, block_count);
-        if (!has_space.ok() || !has_space.value()) co_return has_space;
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (!members_.flows(i)) continue;
+        const Result<bool> has_space =
+            co_await members_.member(i).is_allocated(first_block, block_count);
+        if (has_space.ok() && has_space.value()) continue;
+        if (members_.flows(i)) co_return has_space;  // Else it was given up meanwhile.
     }
     co_return true;
 }

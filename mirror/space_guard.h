@@ -10,6 +10,7 @@
 
 #include "blockdev/env.h"
 #include "blockdev/member.h"
+#include "mirror/member_set.h"
 #include "mirror/pacer.h"
 #include "mirror/sequencer.h"
 
@@ -17,8 +18,7 @@ namespace gemel::mirror {
 
 class SpaceGuard {
 public:
-    SpaceGuard(Env& env, std::vector<blockdev::Member*> members, Sequencer& sequencer,
-               Pacer& pacer);
+    SpaceGuard(Env& env, MemberSet& members, Sequencer& sequencer, Pacer& pacer);
 
     // True: the write may go on at once.
     bool admits(uint64_t bytes);
@@ -49,7 +49,7 @@ private:
     Task<Result<bool>> allocated(uint64_t first_block, uint64_t block_count);
 
     Env& env_;
-    std::vector<blockdev::Member*> members_;
+    MemberSet& members_;
     Sequencer& sequencer_;
     Pacer& pacer_;
     uint64_t free_bytes_ = UINT64_MAX;  // The least of all members, as last seen.

@@ -20,7 +20,10 @@ namespace {
 class TablePeers final : public blockdev::TableSource {
 public:
     TablePeers(std::span<Member* const> members, size_t index)
-        : members_(members), index_(index), hasher_(members[index]->superblock().secret) {}
+        : members_(members.begin(), members.end()),
+          index_(index),
+          blocks_(members[index]->layout().volume_blocks()),
+          hasher_(members[index]->superblock().secret) {}
 
     Task<Status> page_values(uint64_t page, PageVersion version, PageValues& out) override;
     Task<Result<bool>> candidate(uint64_t page, size_t number, ChecksumPage& out) override;
@@ -30,8 +33,9 @@ private:
     Task<Status> agree_on(uint64_t page, PageValues& out);
     uint64_t agreed_checksum(uint64_t block, size_t at) const;
 
-    std::span<Member* const> members_;
+    std::vector<Member*> members_;
     size_t index_;
+    uint64_t blocks_;
     ecc::BlockHasher hasher_;
     std::vector<AlignedBytes> homes_;  // The page's data, of every member that can be read.
 };
@@ -78,8 +82,7 @@ Task<Result<bool>> TablePeers::candidate(uint64_t page, size_t number, ChecksumP
 // One member alone proves nothing: what it holds may be what a disk made of it.
 Task<Status> TablePeers::agree_on(uint64_t page, PageValues& out) {
     const uint64_t first = page * kPageBlocks;
-    const uint64_t count =
-        std::min(kPageBlocks, members_[index_]->layout().volume_blocks() - first);
+    const uint64_t count = std::min(kPageBlocks, blocks_ - first);
     homes_.clear();
     for (Member* member : members_) {
         AlignedBytes data = allocate_aligned(count * kBlockSize);
@@ -116,13 +119,13 @@ uint64_t TablePeers::agreed_checksum(uint64_t block, size_t at) const {
 }  // namespace
 
 Task<Status> repair_table(std::span<Member* const> members, size_t index, uint64_t page) {
-    TablePeers peers(members, index);
-    co_return co_await members[index]->repair_table(page, peers, false);
+    co_return co_await members[index]->repair_table(
+        page, std::make_shared<TablePeers>(members, index), false);
 }
 
 Task<Status> rebuild_table(std::span<Member* const> members, size_t index, uint64_t page) {
-    TablePeers peers(members, index);
-    co_return co_await members[index]->repair_table(page, peers, true);
+    co_return co_await members[index]->repair_table(
+        page, std::make_shared<TablePeers>(members, index), true);
 }
 
 }  // namespace gemel::mirror

@@ -20,16 +20,21 @@ namespace {
 // How much of the volume one look at its extents keeps writers away from.
 constexpr uint64_t kExtentBlocks = (64ull << 20) / kBlockSize;
 
-std::vector<std::unique_ptr<Member>> members_of(std::vector<MemberPart> parts) {
-    std::vector<std::unique_ptr<Member>> members;
-    for (MemberPart& part : parts) members.push_back(std::move(part.member));
-    return members;
-}
-
-std::vector<Member*> pointers_to(const std::vector<std::unique_ptr<Member>>& members) {
-    std::vector<Member*> pointers;
-    for (const auto& member : members) pointers.push_back(member.get());
-    return pointers;
+// Gives the members their places, each behind a guard. Returns the hasher that they share.
+ecc::BlockHasher take_in(MemberSet& set, Env& env, std::vector<MemberPart> parts) {
+    for (MemberPart& part : parts) {
+        MemberSet::Slot& slot = set.add(part.uuid, std::move(part.path));
+        slot.state = part.state;
+        slot.why = std::move(part.why);
+        if (!part.member) continue;
+        slot.guard = std::make_unique<GuardedMember>(env, std::move(part.member), set.doorbell());
+        slot.member = slot.guard.get();
+        if (part.state != MemberState::in_sync) continue;
+        slot.joined = true;
+        slot.checkpoints = true;
+        set.set_common(slot.member->layout(), slot.member->superblock().secret);
+    }
+    return set.hasher();
 }
 
 bool is_aligned(uint64_t offset, std::span<const std::byte> data) {
@@ -53,55 +58,90 @@ Volume::Volume(Env& env, VolumeParts parts)
     : env_(env),
       name_(std::move(parts.name)),
       pool_(std::move(parts.pool)),
-      members_(members_of(std::move(parts.members))),
-      member_pointers_(pointers_to(members_)),
-      reads_in_flight_(members_.size()),
-      failed_(members_.size()),
-      last_repairs_(members_.size(), {UINT64_MAX, 0}),
-      configuration_(parts.configuration),
-      hasher_(members_.front()->superblock().secret),
-      log_limit_(members_.front()->layout().log_limit),
+      members_(env),
+      uuid_(parts.uuid),
+      hasher_(take_in(members_, env, std::move(parts.members))),
+      log_limit_(members_.layout().log_limit),
       locks_(env),
-      sequencer_(env, member_pointers_, hasher_, *pool_,
-                 {.volume = members_.front()->superblock().volume,
-                  .epoch_id = configuration_.epoch.id,
-                  .next_sequence = configuration_.epoch.first_sequence,
+      sequencer_(env, members_, hasher_, *pool_,
+                 {.volume = uuid_,
+                  .epoch_id = parts.configuration.epoch.id,
+                  .next_sequence = parts.configuration.epoch.first_sequence,
                   .chain_hash = parts.chain_hash},
-                 [this](const MemberFailure& failure) { stop(failure); }),
-      flusher_(env, member_pointers_, sequencer_,
-               [this](const MemberFailure& failure) { stop(failure); }),
-      pacer_(env, member_pointers_, sequencer_, flusher_,
-             [this](const MemberFailure& failure) { stop(failure); }),
-      space_(env, member_pointers_, sequencer_, pacer_),
-      health_(env, member_pointers_),
-      healer_(env, member_pointers_, locks_, health_),
-      scrub_(env, member_pointers_, locks_, healer_, health_, parts.scrub),
+                 [this](const MemberFailure& failure) { member_failed(failure); }),
+      flusher_(env, members_, sequencer_,
+               [this](const MemberFailure& failure) { member_failed(failure); }),
+      pacer_(env, members_, sequencer_, flusher_,
+             [this](const MemberFailure& failure) { member_failed(failure); }),
+      space_(env, members_, sequencer_, pacer_),
+      configurator_(
+          env, members_,
+          {.volume = uuid_, .witness_path = parts.witness_path, .in_force = parts.configuration},
+          [this](const MemberFailure& failure) { member_failed(failure); }),
+      watchdog_(env, members_, parts.limits,
+                [this](const MemberFailure& failure) { member_failed(failure); }),
+      health_(env, members_),
+      healer_(env, members_, locks_, health_),
+      scrub_(env, members_, locks_, healer_, health_, parts.scrub),
       scope_(env) {
+    last_repairs_.fill({UINT64_MAX, 0});
     sequencer_.set_on_wants_room([this] { pacer_.note_progress(); });
-    geometry_.size = members_.front()->layout().volume_size;
+    geometry_.size = members_.layout().volume_size;
     geometry_.read_only = parts.read_only;
     pacer_.set_repair([this](size_t index) { return repair_suspect(index); });
     scope_.start(pacer_.run());
     scope_.start(health_.run());
     scope_.start(healer_.run());
     scope_.start(scrub_.run());
+    scope_.start(watchdog_.run());
 }
 
 Volume::~Volume() { CHECK(closed_); }
 
-void Volume::stop(const MemberFailure& failure) {
-    failed_[failure.member] = true;
+// --- Members that fail
+
+// What was given up already fails once more in everything that was under way.
+void Volume::member_failed(const MemberFailure& failure) {
+    MemberSet::Slot& slot = members_[failure.member];
+    if (stopped_ || slot.member == nullptr || slot.leaving || !slot.joined) return;
+    std::string why = failure.what;
+    if (const std::string text = failure.error.text(); !text.empty()) why += ": " + text;
+    if (members_.readable(failure.member) && members_.readable_count() == 1) {
+        return stop(slot.path + ": " + why);
+    }
+    members_.give_up(failure.member, MemberState::failed, why);
+    health_.note(failure.member, "event=member_failed why=\"" + why + "\"");
+    scope_.start(reconfigure());
+}
+
+Task<void> Volume::reconfigure() {
+    const Status applied = co_await configurator_.apply();
+    if (!applied.ok()) {
+        stop("the configuration cannot be changed: " + applied.error().text());
+        co_return;
+    }
+    sequencer_.members_changed();
+    sequencer_.resume();
+    pacer_.note_progress();
+}
+
+void Volume::stop(const std::string& because) {
     if (stopped_) return;
-    stopped_because_ =
-        members_[failure.member]->path() + ": " + failure.what + ": " + failure.error.text();
+    stopped_because_ = because;
     stopped_ = true;
     env_.log(LogLevel::error,
              name_ + ": stopped: " + stopped_because_ + "; every request now gets an I/O error");
     sequencer_.stop(Error{Errc::io, 0, "the volume has stopped"});
+    stop_workers();
+}
+
+void Volume::stop_workers() {
     pacer_.stop();
+    flusher_.stop();
     healer_.stop();
     scrub_.stop();
     health_.stop();
+    watchdog_.stop();
 }
 
 Status Volume::check_range(uint64_t offset, uint64_t length) const {
@@ -155,18 +195,34 @@ Task<Status> Volume::read_unaligned(uint64_t offset, std::span<std::byte> data) 
     co_return Status::success();
 }
 
-// From the member with the least to do. If that fails, block by block: each is masked by another
-// member, and where each has lost other ones, together they may still have all of them.
-Task<Status> Volume::read_blocks(uint64_t first_block, uint64_t count, std::byte* out) {
-    size_t chosen = next_reader_++ % members_.size();
-    for (size_t i = 0; i < members_.size(); ++i) {
-        if (reads_in_flight_[i] < reads_in_flight_[chosen]) chosen = i;
+// The member with the least to do; all alike, each in turn.
+size_t Volume::choose_reader() {
+    size_t chosen = SIZE_MAX;
+    for (size_t tried = 0; tried < members_.size(); ++tried) {
+        const size_t index = (next_reader_ + tried) % members_.size();
+        if (!members_.readable(index)) continue;
+        const bool better = chosen == SIZE_MAX ||
+                            members_[index].reads_in_flight < members_[chosen].reads_in_flight;
+        if (better) chosen = index;
     }
-    if (members_[chosen]->try_read(first_block, count, out)) co_return Status::success();
+    ++next_reader_;
+    return chosen;
+}
+
+// If that fails, block by block: each is masked by another member, and where each has lost other
+// ones, together they may still have all of them.
+Task<Status> Volume::read_blocks(uint64_t first_block, uint64_t count, std::byte* out) {
+    const size_t chosen = choose_reader();
+    if (chosen == SIZE_MAX) co_return Error{Errc::io, 0, "no member in sync is left"};
+    if (members_.member(chosen).try_read(first_block, count, out)) co_return Status::success();
     const Status whole = co_await read_member(chosen, first_block, count, out);
     if (whole.ok()) {
         healer_.forget(first_block, count);
         co_return whole;
+    }
+    // It was given up under way: the others have all of it.
+    if (!members_.readable(chosen) && !stopped_) {
+        co_return co_await read_blocks(first_block, count, out);
     }
     Status outcome;
     for (uint64_t i = 0; i < count; ++i) {
@@ -178,9 +234,9 @@ Task<Status> Volume::read_blocks(uint64_t first_block, uint64_t count, std::byte
 
 Task<Status> Volume::read_member(size_t index, uint64_t first_block, uint64_t count,
                                  std::byte* out) {
-    ++reads_in_flight_[index];
-    const Status status = co_await members_[index]->read(first_block, count, out);
-    --reads_in_flight_[index];
+    ++members_[index].reads_in_flight;
+    const Status status = co_await members_.member(index).read(first_block, count, out);
+    --members_[index].reads_in_flight;
     co_return status;
 }
 
@@ -189,6 +245,7 @@ Task<Status> Volume::read_masked(size_t chosen, uint64_t block, std::byte* out) 
         std::array<bool, blockdev::kMaximumMembers> failed{};
         for (size_t tried = 0; tried < members_.size(); ++tried) {
             const size_t index = (chosen + tried) % members_.size();
+            if (!members_.readable(index)) continue;
             const Status status = co_await read_member(index, block, 1, out);
             failed[index] = !status.ok();
             if (!status.ok()) continue;
@@ -204,21 +261,25 @@ Task<Status> Volume::read_masked(size_t chosen, uint64_t block, std::byte* out) 
             if (!repaired) break;
         }
     }
-    healer_.lose(block);
+    const Status outside = co_await healer_.fetch(SIZE_MAX, block, out);
+    if (outside.ok()) co_return outside;
+    if (!stopped_) healer_.lose(block);
     co_return Error{Errc::io, 0, "no member has a good copy"};
 }
 
 Task<Status> Volume::repair_suspect(size_t index) {
-    const std::optional<uint64_t> page = members_[index]->take_suspect_page();
+    const std::optional<uint64_t> page = members_.member(index).take_suspect_page();
     if (!page) co_return Error{Errc::corrupt, 0, "nothing that can be repaired"};
     // A repair that did not help is not tried for ever.
-    const std::pair<uint64_t, uint64_t> repair(*page, members_[index]->counters().checkpoints);
+    const std::pair<uint64_t, uint64_t> repair(*page,
+                                               members_.member(index).counters().checkpoints);
     if (last_repairs_[index] == repair) co_return Error{Errc::corrupt, 0, "the repair was no help"};
     last_repairs_[index] = repair;
-    env_.log(LogLevel::warning, members_[index]->path() + ": the checksums of blocks " +
+    env_.log(LogLevel::warning, members_[index].path + ": the checksums of blocks " +
                                     std::to_string(*page * blockdev::kPageBlocks) +
                                     "+512 are damaged; repairing them");
-    co_return co_await repair_table(member_pointers_, index, *page);
+    const std::vector<Member*> members = members_.readable_members(index);
+    co_return co_await repair_table(members, 0, *page);
 }
 
 Task<Status> Volume::read_edge(uint64_t block, std::byte* out) {
@@ -393,7 +454,8 @@ Task<Result<std::vector<Extent>>> Volume::extents(uint64_t offset, uint64_t leng
         if (stopped_) co_return check_range(offset, length).error();
         Result<blockdev::BlockRun> run = Error{Errc::io, 0, "no members"};
         for (size_t i = 0; i < members_.size(); ++i) {
-            run = co_await members_[i]->run_at(block, blocks);
+            if (!members_.readable(i)) continue;
+            run = co_await members_.member(i).run_at(block, blocks);
             if (run.ok()) break;
             healer_.suspect(i, block);  // Another one answers; this one is looked at meanwhile.
         }
@@ -425,28 +487,43 @@ Task<Status> Volume::close(uint64_t deadline_ns) {
     healer_.stop();
     health_.stop();
     pacer_.stop();
+    watchdog_.stop();
     sequencer_.stop(Error{Errc::closed, 0, "the volume is closed"});
     co_await scope_.join();
     while (!sequencer_.idle() || !locks_.idle()) co_await sleep_for(env_, kMillisecond);
     if (!stopped_) co_await health_.save();
     // A member is closed in order only if nothing is left in its log.
-    for (const auto& member : members_) {
-        if (stopped_ || !drained.ok()) continue;
-        const Status released = co_await member->close();
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (stopped_ || !drained.ok() || !members_.readable(i)) continue;
+        const Status released = co_await members_.member(i).close();
         if (!released.ok() && drained.ok()) drained = released;
     }
-    members_.clear();
+    while (!is_quiet() && env_.now_ns() < deadline_ns) co_await sleep_for(env_, kMillisecond);
+    // A device that hangs keeps its memory, and whatever would work on its answer.
+    const bool quiet = is_quiet();
+    if (!quiet) {
+        env_.log(LogLevel::warning, name_ + ": a member still hangs; it is left to the kernel");
+        static_cast<void>(pool_.release());
+    }
+    members_.let_go(quiet);
     co_return drained;
+}
+
+bool Volume::is_quiet() const {
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (members_[i].guard && !members_[i].guard->quiet()) return false;
+    }
+    return sequencer_.quiet();
 }
 
 VolumeReport Volume::report() const {
     VolumeReport report;
     report.name = name_;
-    report.uuid = members_.empty() ? Uuid{} : members_.front()->superblock().volume;
+    report.uuid = uuid_;
     report.size = geometry_.size;
     report.state = stopped_ ? "stopped" : "serving";
     report.stopped_because = stopped_because_;
-    report.epoch = configuration_.epoch.number;
+    report.epoch = configurator_.in_force().epoch.number;
     report.commit_sequence = sequencer_.commit_point();
     report.stable_sequence = flusher_.stable_point();
     report.reads = counters_.reads;
@@ -462,29 +539,33 @@ VolumeReport Volume::report() const {
     report.unrecoverable = health_.lost().ranges();
     report.scrub = scrub_.report();
     for (size_t i = 0; i < members_.size(); ++i) {
-        const auto& member = members_[i];
+        const MemberSet::Slot& slot = members_[i];
         MemberReport& out = report.members.emplace_back();
+        out.uuid = slot.uuid;
+        out.path = slot.path;
+        out.state = mirror::name(slot.leaving.value_or(slot.state));
+        out.why = slot.why;
+        out.log_bytes_total = members_.layout().log_size;
+        out.damage = health_.damage(i);
+        out.last_event = health_.last_event(i);
+        out.last_event_s = health_.last_event_s(i);
+        if (slot.member == nullptr) continue;
+        const Member* member = slot.member;
         const blockdev::MemberCounters& counters = member->counters();
-        out.uuid = member->superblock().member;
-        out.path = member->path();
-        out.state = failed_[i] ? "failed" : "in-sync";
         out.direct = member->traits().direct || member->traits().is_block_device;
         out.logged_sequence = member->logged_sequence();
         out.stable_sequence = flusher_.stable_point();
         out.checkpoint_sequence = member->tail_sequence() - 1;
         out.log_bytes_used = member->log_bytes_used();
-        out.log_bytes_total = member->layout().log_size;
         out.blocks_read = counters.blocks_read;
         out.blocks_verified = counters.blocks_verified;
         out.mismatches = counters.mismatches;
         out.blocks_healed = counters.blocks_healed;
-        out.damage = health_.damage(i);
-        out.last_event = health_.last_event(i);
-        out.last_event_s = health_.last_event_s(i);
         out.log_blocks_healed = counters.log_blocks_healed;
         out.tables_repaired = counters.tables_repaired;
         out.read_errors = counters.read_errors;
         out.write_errors = counters.write_errors;
+        if (slot.leaving || !slot.joined) continue;
         const Result<uint64_t> free = member->free_bytes();
         out.free_bytes = free.ok() ? free.value() : 0;
     }

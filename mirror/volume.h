@@ -2,10 +2,12 @@
 //
 // Volume: one virtual disk made of several members; the BlockDevice that clients see.
 //
-// Until failure handling is built, a member that fails stops the volume: every later request gets
-// an I/O error, nothing is acknowledged any more, and status says which member and why.
+// A member that fails is taken out of the configuration, and the others go on. When the last one
+// fails the volume stops: every later request gets an I/O error, nothing is acknowledged any more,
+// and status says which member and why.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +15,7 @@
 #include "blockdev/block_device.h"
 #include "blockdev/env.h"
 #include "blockdev/member.h"
+#include "mirror/configurator.h"
 #include "mirror/flusher.h"
 #include "mirror/healer.h"
 #include "mirror/health_keeper.h"
@@ -23,6 +26,7 @@
 #include "mirror/sequencer.h"
 #include "mirror/space_guard.h"
 #include "mirror/volume_parts.h"
+#include "mirror/watchdog.h"
 
 namespace gemel::mirror {
 
@@ -61,6 +65,7 @@ private:
 
     Status check_range(uint64_t offset, uint64_t length) const;
     Status check_writable(uint64_t offset, uint64_t length) const;
+    size_t choose_reader();
     Task<Status> read_blocks(uint64_t first_block, uint64_t count, std::byte* out);
     Task<Status> read_member(size_t index, uint64_t first_block, uint64_t count, std::byte* out);
     Task<Status> read_masked(size_t chosen, uint64_t block, std::byte* out);
@@ -72,19 +77,20 @@ private:
     Task<Status> write_simple(uint64_t offset, std::span<const std::byte> data, bool fua);
     Task<Status> clear_blocks(uint64_t first_block, uint64_t end_block, blockdev::EntryKind kind,
                               bool fua);
-    void stop(const MemberFailure& failure);
+    void member_failed(const MemberFailure& failure);
+    Task<void> reconfigure();
+    void stop(const std::string& because);
+    void stop_workers();
+    bool is_quiet() const;
 
     Env& env_;
     std::string name_;
     std::unique_ptr<blockdev::BufferPool> pool_;
-    std::vector<std::unique_ptr<blockdev::Member>> members_;
-    std::vector<blockdev::Member*> member_pointers_;
-    std::vector<uint32_t> reads_in_flight_;  // Per member.
-    std::vector<bool> failed_;               // Per member.
+    MemberSet members_;
     // Per member: the page whose table was repaired for a checkpoint, and which checkpoint that
     // was.
-    std::vector<std::pair<uint64_t, uint64_t>> last_repairs_;
-    blockdev::ConfigurationRecord configuration_;
+    std::array<std::pair<uint64_t, uint64_t>, blockdev::kMaximumMembers> last_repairs_;
+    Uuid uuid_;
     ecc::BlockHasher hasher_;
     Geometry geometry_;
     uint64_t log_limit_;
@@ -93,6 +99,8 @@ private:
     Flusher flusher_;
     Pacer pacer_;
     SpaceGuard space_;
+    Configurator configurator_;
+    Watchdog watchdog_;
     HealthKeeper health_;
     Healer healer_;
     Scrub scrub_;

@@ -11,6 +11,7 @@
 #include "blockdev/member.h"
 #include "mirror/member_state.h"
 #include "mirror/scrub.h"
+#include "mirror/watchdog.h"
 
 namespace gemel::mirror {
 
@@ -35,6 +36,7 @@ struct VolumeParts {
     uint64_t cache_bytes = 0;  // For each member that is opened later.
     bool read_only = false;
     Scrub::Options scrub = {};
+    WatchLimits limits = {};
 };
 
 }  // namespace gemel::mirror

@@ -75,6 +75,7 @@ Status SimEnv::replace_file(const std::string& path, std::span<const std::byte> 
     Moment moment{MomentKind::replacing_file, this, nullptr, IoKind::write, 0, data.size()};
     world_.observe(moment);
     if (!alive_) return kDead;
+    if (world_.file_writes_fail()) return Error{Errc::no_space, 0, "replacing a file"};
     world_.trace().event(now_ns(), TraceTag::file, {id_.pid, data.size(), ecc::hash64(data)});
     world_.files()[path].assign(data.begin(), data.end());
     moment.kind = MomentKind::replaced_file;

@@ -67,6 +67,9 @@ public:
     Drive& add_drive(DriveOptions options);
     Drive* find_drive(const std::string& path);
     std::map<std::string, std::vector<std::byte>>& files() { return files_; }
+    // From now on small files cannot be replaced: their file system is full, or read-only.
+    void fail_file_writes(bool fail) { file_writes_fail_ = fail; }
+    bool file_writes_fail() const { return file_writes_fail_; }
     // Unlinks a drive or a file. A drive's requests in flight still land, on nothing.
     bool remove(const std::string& path);
 
@@ -109,6 +112,7 @@ private:
     std::vector<std::unique_ptr<Drive>> drives_;  // All there ever were.
     std::map<std::string, Drive*> drives_by_path_;
     std::map<std::string, std::vector<std::byte>> files_;
+    bool file_writes_fail_ = false;
     std::vector<std::unique_ptr<SimEnv>> processes_;  // All there ever were.
     std::map<uint32_t, uint64_t> boots_;              // Per host, how often it has booted.
     std::function<void(const Moment&)> watcher_;

@@ -80,7 +80,7 @@ public:
     Task<Status> read_table_slot(uint64_t, unsigned, blockdev::ChecksumPage&) override {
         co_return Status::success();
     }
-    Task<Status> repair_table(uint64_t, blockdev::TableSource&, bool) override {
+    Task<Status> repair_table(uint64_t, std::shared_ptr<blockdev::TableSource>, bool) override {
         co_return Status::success();
     }
     Task<Result<uint64_t>> inspect_log_and_roots() override { co_return uint64_t{0}; }

@@ -19,14 +19,27 @@ Task<void> flush_into(Flusher& flusher, uint64_t sequence, Waiting& out) {
 class FlusherTest : public SequencerWorld {
 protected:
     FlusherTest() {
-        flusher_.emplace(*world_.env, members(), *sequencer_,
+        flusher_.emplace(*world_.env, members_, *sequencer_,
                          [this](const MemberFailure& failure) { fail(failure); });
+    }
+    void fail(const MemberFailure& failure) override {
+        if (failure.error.code == Errc::closed) return;  // It was given up already.
+        SequencerWorld::fail(failure);
+        flusher_->stop();
     }
     // One more write, committed.
     void commit_one() {
         queue_write();
         turn();
         answer_all();
+    }
+    void commit_queued_on_a() {
+        a_.holds_flushes = false;
+        queue_write();
+        turn();
+        a_.answer_append(a_.appends.size() - 1);
+        answered_ = a_.appends.size();
+        turn();
     }
     Waiting& flush(uint64_t sequence) {
         Waiting& waiting = *waiting_.emplace_back(std::make_unique<Waiting>());
@@ -144,6 +157,28 @@ TEST_F(FlusherTest, AFailedFlushFailsTheMemberAndIsNeverTriedAgain) {
     EXPECT_FALSE(flush(1).status->ok());
     EXPECT_EQ(b_.flushes_begun, 1u);
     EXPECT_EQ(flusher_->stable_point(), 0u);
+}
+
+TEST_F(FlusherTest, AMemberThatIsGivenUpIsWaitedForUntilItDoesNotCount) {
+    commit_one();
+    hold();
+    Waiting& waiting = flush(1);
+    a_.release_flushes();
+    give_up(1);
+    b_.flush_status = Error{Errc::closed, 0, "given up"};
+    b_.release_flushes();
+    turn();
+    // The other one has it stable, but the configuration still names both.
+    EXPECT_FALSE(waiting.status.has_value());
+    EXPECT_EQ(flusher_->stable_point(), 0u);
+    exclude(1);
+    ASSERT_TRUE(waiting.status.has_value());
+    EXPECT_TRUE(waiting.status->ok());
+    EXPECT_EQ(flusher_->stable_point(), 1u);
+    // Nobody asks it any more.
+    commit_queued_on_a();
+    EXPECT_TRUE(flush(2).status->ok());
+    EXPECT_EQ(b_.flushes_begun, 1u);
 }
 
 TEST_F(FlusherTest, WhatWasStableBeforeAFailureStaysSo) {

@@ -58,12 +58,17 @@ class PacerTest : public SequencerWorld {
 protected:
     PacerTest() {
         a_.answers_at_once = b_.answers_at_once = true;
-        flusher_.emplace(*world_.env, members(), *sequencer_,
+        flusher_.emplace(*world_.env, members_, *sequencer_,
                          [this](const MemberFailure& failure) { fail(failure); });
-        pacer_.emplace(*world_.env, members(), *sequencer_, *flusher_,
+        pacer_.emplace(*world_.env, members_, *sequencer_, *flusher_,
                        [this](const MemberFailure& failure) { fail(failure); });
         world_.start(pacer_->run());
         turn();
+    }
+    void fail(const MemberFailure& failure) override {
+        SequencerWorld::fail(failure);
+        flusher_->stop();
+        pacer_->stop();
     }
     void commit_one() {
         queue_write();

@@ -313,7 +313,7 @@ TEST_F(SequencerTest, PointsAreLoggedOnlyWhenIdle) {
     EXPECT_EQ(a_.appended.size(), 2u);
 }
 
-TEST_F(SequencerTest, StoppingFailsWhatIsQueuedOnceWhatIsInFlightHasEnded) {
+TEST_F(SequencerTest, StoppingAnswersAllAtOnceThoughMembersStillWork) {
     Queued& flying = queue_write();
     turn();
     a_.room = 0;
@@ -321,11 +321,103 @@ TEST_F(SequencerTest, StoppingFailsWhatIsQueuedOnceWhatIsInFlightHasEnded) {
     turn();
     sequencer_->stop(Error{Errc::closed, 0, "over"});
     turn();
-    EXPECT_FALSE(queued.status.has_value());
-    answer_all();
     ASSERT_TRUE(queued.status.has_value());
     EXPECT_EQ(queued.status->error().code, Errc::closed);
-    EXPECT_TRUE(flying.status && !flying.status->ok());
+    ASSERT_TRUE(flying.status.has_value());
+    EXPECT_EQ(flying.status->error().code, Errc::closed);
+    EXPECT_TRUE(sequencer_->idle());
+    EXPECT_FALSE(sequencer_->quiet());
+    answer_all();
+    EXPECT_TRUE(sequencer_->quiet());
+    EXPECT_EQ(sequencer_->commit_point(), 0u);
+}
+
+// --- A member that fails
+
+TEST_F(SequencerTest, NothingIsAcknowledgedWithoutAMemberBeforeTheConfigurationIs) {
+    Queued& flying = queue_write();
+    turn();
+    give_up(1);
+    a_.answer_append(0);
+    turn();
+    EXPECT_FALSE(flying.status.has_value());
+    // What comes meanwhile goes to the other one only, and waits as well.
+    Queued& later = queue_write();
+    turn();
+    ASSERT_EQ(a_.appends.size(), 2u);
+    EXPECT_EQ(b_.appends.size(), 1u);
+    a_.answer_append(1);
+    turn();
+    EXPECT_FALSE(later.status.has_value());
+    EXPECT_EQ(sequencer_->commit_point(), 0u);
+    exclude(1);
+    EXPECT_TRUE(flying.status && flying.status->ok());
+    EXPECT_TRUE(later.status && later.status->ok());
+    EXPECT_EQ(sequencer_->commit_point(), 2u);
+    b_.answer_append(0);
+    turn();
+    answered_ = 2;
+}
+
+TEST_F(SequencerTest, ABatchLivesUntilAMemberThatHungHasAnswered) {
+    queue_write();
+    turn();
+    give_up(1);
+    a_.answer_append(0);
+    exclude(1);
+    EXPECT_TRUE(sequencer_->idle());
+    EXPECT_FALSE(sequencer_->quiet());
+    b_.appended.clear();
+    a_.appended.clear();
+    ASSERT_NE(b_.appends[0]->batch, nullptr);
+    EXPECT_EQ(b_.appends[0]->batch->first_sequence(), 1u);
+    // Others come and go meanwhile.
+    for (int i = 1; i <= 20; ++i) {
+        queue_write();
+        turn();
+        a_.answer_append(static_cast<size_t>(i));
+        turn();
+    }
+    EXPECT_EQ(sequencer_->commit_point(), 21u);
+    EXPECT_EQ(b_.appends[0]->batch->first_sequence(), 1u);
+    b_.answer_append(0);
+    turn();
+    EXPECT_TRUE(sequencer_->quiet());
+    answered_ = a_.appends.size();
+}
+
+TEST_F(SequencerTest, AMemberThatJoinsGetsWhatComesFromThenOn) {
+    give_up(1);
+    exclude(1);
+    queue_write();
+    turn();
+    members_.move(1, MemberState::behind);
+    members_.move(1, MemberState::resyncing);
+    members_[1].joined = true;
+    Queued& later = queue_write();
+    turn();
+    ASSERT_EQ(b_.appends.size(), 1u);
+    EXPECT_EQ(b_.appends[0]->batch->first_sequence(), 2u);
+    a_.answer_append(0);
+    a_.answer_append(1);
+    turn();
+    EXPECT_TRUE(later.status && later.status->ok());  // It is not waited for yet.
+    // From its admission on it is; for what it never got it is not.
+    Queued& before = queue_write();
+    turn();
+    members_[1].admitting = true;
+    Queued& after = queue_write();
+    turn();
+    a_.answer_append(2);
+    a_.answer_append(3);
+    turn();
+    EXPECT_FALSE(before.status.has_value());
+    EXPECT_FALSE(after.status.has_value());
+    for (size_t i = 0; i < 3; ++i) b_.answer_append(i);
+    turn();
+    EXPECT_TRUE(before.status && before.status->ok());
+    EXPECT_TRUE(after.status && after.status->ok());
+    answered_ = a_.appends.size();
 }
 
 TEST_F(SequencerTest, NumbersGoOnWhereTheEpochBegins) {
@@ -333,7 +425,7 @@ TEST_F(SequencerTest, NumbersGoOnWhereTheEpochBegins) {
     Sequencer::Options options;
     options.next_sequence = 1000;
     options.chain_hash = 5;
-    Sequencer later(*world_.env, members(), hasher_, pool_, options, [](const MemberFailure&) {});
+    Sequencer later(*world_.env, members_, hasher_, pool_, options, [](const MemberFailure&) {});
     EXPECT_EQ(later.commit_point(), 999u);
     Queued queued;
     queued.add(EntryKind::write, 0, 1);

@@ -40,15 +40,22 @@ protected:
         options.epoch_id = blockdev::fixed_uuid(0xe0);
         options.next_sequence = next_sequence;
         options.chain_hash = 99;
-        sequencer_.emplace(*world_.env, members(), hasher_, pool_, options,
+        sequencer_.emplace(*world_.env, members_, hasher_, pool_, options,
                            [this](const MemberFailure& failure) { fail(failure); });
     }
-    // As the volume does.
-    void fail(const MemberFailure& failure) {
+    // As a volume does that has no other member left.
+    virtual void fail(const MemberFailure& failure) {
         failures_.push_back(failure);
         sequencer_->stop(Error{Errc::io, 0, "stopped"});
     }
-    std::vector<blockdev::Member*> members() { return {&a_, &b_}; }
+    // As a volume does that goes on without the member: first it gets no more work, ...
+    void give_up(size_t member) { members_.give_up(member, MemberState::failed, "a test"); }
+    // ... and then the configuration without it is in force.
+    void exclude(size_t member) {
+        members_.move(member, MemberState::failed);
+        sequencer_->members_changed();
+        turn();
+    }
 
     Queued& queue(blockdev::EntryKind kind, uint64_t block, uint32_t count) {
         Queued& queued = *queued_.emplace_back(std::make_unique<Queued>());
@@ -86,6 +93,7 @@ protected:
     blockdev::BufferPool pool_{8 << 20};
     FakeMember a_{*world_.env, "/a"};
     FakeMember b_{*world_.env, "/b"};
+    MemberSet members_{*world_.env, {&a_, &b_}};
     std::optional<Sequencer> sequencer_;
     std::vector<std::unique_ptr<Queued>> queued_;
     std::vector<MemberFailure> failures_;

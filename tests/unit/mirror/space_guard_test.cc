@@ -17,9 +17,9 @@ class SpaceGuardTest : public SequencerWorld {
 protected:
     SpaceGuardTest() {
         const auto ignore = [](const MemberFailure&) {};
-        flusher_.emplace(*world_.env, members(), *sequencer_, ignore);
-        pacer_.emplace(*world_.env, members(), *sequencer_, *flusher_, ignore);
-        guard_.emplace(*world_.env, members(), *sequencer_, *pacer_);
+        flusher_.emplace(*world_.env, members_, *sequencer_, ignore);
+        pacer_.emplace(*world_.env, members_, *sequencer_, *flusher_, ignore);
+        guard_.emplace(*world_.env, members_, *sequencer_, *pacer_);
         world_.start(pacer_->run());
         turn();
     }

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mirror/guarded_member.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "blockdev/assert.h"
+
+namespace gemel::mirror {
+
+using blockdev::BatchRef;
+using blockdev::BlockRun;
+using blockdev::BufferPool;
+using blockdev::ChainLink;
+using blockdev::ChecksumPage;
+using blockdev::ConfigurationRecord;
+using blockdev::EpochRecord;
+using blockdev::kBlockSize;
+using blockdev::Member;
+using blockdev::MemberHealth;
+using blockdev::PageValues;
+using blockdev::PageVersion;
+using blockdev::TableSource;
+
+namespace {
+
+constexpr uint64_t kReadPieceBlocks = 256;
+constexpr size_t kBuffersKept = 8u << 20;
+
+const Error kGivenUp{Errc::closed, 0, "the member was given up"};
+
+// What the device may still be working on when nobody waits for it any more: each owns what it
+// needs.
+
+Task<Result<BufferPool::Buffer>> read_into(Member& member, BufferPool::Buffer buffer,
+                                           uint64_t first_block, uint64_t count, bool raw) {
+    Status status;
+    if (raw) {
+        status = co_await member.read_raw(first_block, count, buffer.get());
+    } else {
+        status = co_await member.read(first_block, count, buffer.get());
+    }
+    if (!status.ok()) co_return status.error();
+    co_return Result<BufferPool::Buffer>(std::move(buffer));
+}
+
+Task<Status> rewrite_copy(Member& member, uint64_t block, AlignedBytes data) {
+    co_return co_await member.rewrite(block, data.get());
+}
+
+Task<Result<PageValues>> values_of(Member& member, uint64_t page, PageVersion version) {
+    PageValues values;
+    const Status status = co_await member.page_values(page, version, values);
+    if (!status.ok()) co_return status.error();
+    co_return values;
+}
+
+Task<Status> begin_epoch_of(Member& member, ConfigurationRecord configuration,
+                            std::vector<EpochRecord> history) {
+    co_return co_await member.begin_epoch(configuration, history);
+}
+
+Task<Result<PageValues>> values_if(Member& member, uint64_t page, PageVersion version,
+                                   ChecksumPage found) {
+    PageValues values;
+    const Status status = co_await member.page_values_if(page, version, found, values);
+    if (!status.ok()) co_return status.error();
+    co_return values;
+}
+
+Task<Result<ChecksumPage>> slot_of(Member& member, uint64_t page, unsigned slot) {
+    ChecksumPage values;
+    const Status status = co_await member.read_table_slot(page, slot, values);
+    if (!status.ok()) co_return status.error();
+    co_return values;
+}
+
+template <typename T>
+Task<T> gone() {
+    co_return kGivenUp;
+}
+
+Task<Status> write_configuration_of(Member& member, ConfigurationRecord configuration) {
+    co_return co_await member.write_configuration(configuration);
+}
+
+}  // namespace
+
+struct GuardedMember::Call {
+    explicit Call(Loop& loop) : ended(loop) {}
+    Event ended;
+    Call* previous = nullptr;
+    Call* next = nullptr;
+};
+
+template <typename T>
+struct GuardedMember::CallOf : Call {
+    using Call::Call;
+    std::optional<T> result;
+};
+
+GuardedMember::GuardedMember(Env& env, std::unique_ptr<Member> member, Doorbell& doorbell)
+    : env_(env),
+      member_(std::move(member)),
+      doorbell_(doorbell),
+      buffers_(kBuffersKept),
+      scope_(env) {}
+
+GuardedMember::~GuardedMember() = default;
+
+template <typename T>
+Task<void> GuardedMember::carry_out(std::shared_ptr<CallOf<T>> call, Task<T> work) {
+    call->result.emplace(co_await std::move(work));
+    call->ended.notify_all();
+}
+
+template <typename T>
+Task<T> GuardedMember::guarded(Task<T> work) {
+    if (given_up_) co_return kGivenUp;
+    doorbell_.ring();
+    auto call = std::make_shared<CallOf<T>>(env_);
+    scope_.start(carry_out<T>(call, std::move(work)));
+    if (!call->result) {
+        call->next = first_;
+        if (first_ != nullptr) first_->previous = call.get();
+        first_ = call.get();
+        while (!call->result && !given_up_) co_await call->ended.wait();
+        (call->previous != nullptr ? call->previous->next : first_) = call->next;
+        if (call->next != nullptr) call->next->previous = call->previous;
+    }
+    if (call->result) co_return std::move(*call->result);
+    co_return kGivenUp;
+}
+
+void GuardedMember::give_up() {
+    given_up_ = true;
+    for (Call* call = first_; call != nullptr; call = call->next) call->ended.notify_all();
+}
+
+void GuardedMember::retire() {
+    CHECK(given_up_ && quiet());
+    last_counters_ = member_->counters();
+    member_.reset();
+}
+
+// In pieces, each through a buffer that is the device's until it has answered.
+Task<Status> GuardedMember::read_through_buffer(uint64_t first_block, uint64_t count,
+                                                std::byte* out, bool raw) {
+    for (uint64_t done = 0; done < count; done += kReadPieceBlocks) {
+        const uint64_t part = std::min(count - done, kReadPieceBlocks);
+        if (given_up_) co_return kGivenUp;
+        BufferPool::Buffer buffer = buffers_.take(part * kBlockSize);
+        Result<BufferPool::Buffer> read =
+            co_await guarded(read_into(*member_, std::move(buffer), first_block + done, part, raw));
+        if (!read.ok()) co_return read.error();
+        std::memcpy(out + done * kBlockSize, read.value().get(), part * kBlockSize);
+    }
+    co_return Status::success();
+}
+
+Task<Status> GuardedMember::read(uint64_t first_block, uint64_t count, std::byte* out) {
+    return read_through_buffer(first_block, count, out, false);
+}
+
+Task<Status> GuardedMember::read_raw(uint64_t first_block, uint64_t count, std::byte* out) {
+    return read_through_buffer(first_block, count, out, true);
+}
+
+Task<Status> GuardedMember::rewrite(uint64_t block, const std::byte* data) {
+    if (given_up_) return gone<Status>();
+    AlignedBytes copy = allocate_aligned(kBlockSize);
+    std::memcpy(copy.get(), data, kBlockSize);
+    return guarded(rewrite_copy(*member_, block, std::move(copy)));
+}
+
+Task<Status> GuardedMember::page_values(uint64_t page, PageVersion version, PageValues& out) {
+    if (given_up_) co_return kGivenUp;
+    Result<PageValues> values = co_await guarded(values_of(*member_, page, version));
+    if (!values.ok()) co_return values.error();
+    out = values.value();
+    co_return Status::success();
+}
+
+Task<Status> GuardedMember::page_values_if(uint64_t page, PageVersion version,
+                                           const ChecksumPage& found, PageValues& out) {
+    if (given_up_) co_return kGivenUp;
+    Result<PageValues> values = co_await guarded(values_if(*member_, page, version, found));
+    if (!values.ok()) co_return values.error();
+    out = values.value();
+    co_return Status::success();
+}
+
+Task<Status> GuardedMember::read_table_slot(uint64_t page, unsigned slot, ChecksumPage& out) {
+    if (given_up_) co_return kGivenUp;
+    Result<ChecksumPage> values = co_await guarded(slot_of(*member_, page, slot));
+    if (!values.ok()) co_return values.error();
+    out = values.value();
+    co_return Status::success();
+}
+
+Task<Status> GuardedMember::begin_epoch(const ConfigurationRecord& configuration,
+                                        std::span<const EpochRecord> history) {
+    if (given_up_) return gone<Status>();
+    return guarded(begin_epoch_of(*member_, configuration, {history.begin(), history.end()}));
+}
+
+Task<Status> GuardedMember::write_configuration(const ConfigurationRecord& configuration) {
+    if (given_up_) return gone<Status>();
+    return guarded(write_configuration_of(*member_, configuration));
+}
+
+Task<Status> GuardedMember::repair_table(uint64_t page, std::shared_ptr<TableSource> source,
+                                         bool rebuild) {
+    if (given_up_) return gone<Status>();
+    return guarded(member_->repair_table(page, std::move(source), rebuild));
+}
+
+Task<Status> GuardedMember::flush() {
+    if (given_up_) return gone<Status>();
+    return guarded(member_->flush());
+}
+
+Task<Status> GuardedMember::checkpoint(uint64_t sequence, uint64_t bytes_wanted, size_t window) {
+    if (given_up_) return gone<Status>();
+    return guarded(member_->checkpoint(sequence, bytes_wanted, window));
+}
+
+Task<Result<BlockRun>> GuardedMember::run_at(uint64_t first_block, uint64_t limit) {
+    if (given_up_) return gone<Result<BlockRun>>();
+    return guarded(member_->run_at(first_block, limit));
+}
+
+Task<Result<bool>> GuardedMember::is_allocated(uint64_t first_block, uint64_t count) {
+    if (given_up_) return gone<Result<bool>>();
+    return guarded(member_->is_allocated(first_block, count));
+}
+
+Task<Result<bool>> GuardedMember::inspect_table(uint64_t page) {
+    if (given_up_) return gone<Result<bool>>();
+    return guarded(member_->inspect_table(page));
+}
+
+Task<Result<uint64_t>> GuardedMember::inspect_log_and_roots() {
+    if (given_up_) return gone<Result<uint64_t>>();
+    return guarded(member_->inspect_log_and_roots());
+}
+
+Task<Result<uint64_t>> GuardedMember::home_checksum(uint64_t block) {
+    if (given_up_) return gone<Result<uint64_t>>();
+    return guarded(member_->home_checksum(block));
+}
+
+Task<Result<uint64_t>> GuardedMember::previous_checksum(uint64_t block) {
+    if (given_up_) return gone<Result<uint64_t>>();
+    return guarded(member_->previous_checksum(block));
+}
+
+Task<Status> GuardedMember::save_health(MemberHealth health) {
+    if (given_up_) return gone<Status>();
+    return guarded(member_->save_health(std::move(health)));
+}
+
+Task<Status> GuardedMember::claim() {
+    if (given_up_) return gone<Status>();
+    return guarded(member_->claim());
+}
+
+Task<Result<Member::Logged>> GuardedMember::read_log(uint64_t head, ChainLink link) {
+    if (given_up_) return gone<Result<Member::Logged>>();
+    return guarded(member_->read_log(head, link));
+}
+
+Task<Result<uint64_t>> GuardedMember::highest_stable_point(Uuid epoch_id) {
+    if (given_up_) return gone<Result<uint64_t>>();
+    return guarded(member_->highest_stable_point(epoch_id));
+}
+
+Task<Status> GuardedMember::complete_log(BatchRef batch, uint64_t offset) {
+    if (given_up_) return gone<Status>();
+    return guarded(member_->complete_log(std::move(batch), offset));
+}
+
+Task<Status> GuardedMember::close() {
+    if (given_up_) return gone<Status>();
+    return guarded(member_->close());
+}
+
+}  // namespace gemel::mirror

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MemberSet: the members of a volume in the order of its configuration, what each one is at the
+// moment, and who waits for changes of that. Everything that works on members asks here which ones
+// it may use; an index names the same member as long as the volume is open.
+//
+// A member that has failed is given up at once: it gets no more work, and every call to it ends.
+// But it counts until a configuration without it is in force, so that nothing is acknowledged
+// before; only then does its state change.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "blockdev/event.h"
+#include "blockdev/member.h"
+#include "mirror/guarded_member.h"
+#include "mirror/member_state.h"
+
+namespace gemel::mirror {
+
+class MemberSet {
+public:
+    struct Slot {
+        Uuid uuid;
+        std::string path;
+        blockdev::Member* member = nullptr;  // Null: it is not there.
+        MemberState state = MemberState::in_sync;
+        std::string why;  // What is the matter with it, for people.
+        // In sync by the configuration, but on its way out, to this state.
+        std::optional<MemberState> leaving;
+        bool joined = false;       // Gets every new batch,
+        bool checkpoints = false;  // and may bring its log home.
+        bool admitting = false;    // Acknowledgements wait for it already.
+        uint32_t reads_in_flight = 0;
+        std::unique_ptr<GuardedMember> guard;  // What `member` is, but in tests.
+    };
+
+    explicit MemberSet(Loop& loop) : doorbell_(loop), changed_(loop) {}
+    // All of them in sync, and somebody else's.
+    MemberSet(Loop& loop, const std::vector<blockdev::Member*>& members);
+
+    // What all members have in common.
+    void set_common(const blockdev::Layout& layout, const ecc::VolumeSecret& secret);
+    const blockdev::Layout& layout() const { return layout_; }
+    const ecc::BlockHasher& hasher() const { return *hasher_; }
+
+    size_t size() const { return slots_.size(); }
+    Slot& operator[](size_t index) { return *slots_[index]; }
+    const Slot& operator[](size_t index) const { return *slots_[index]; }
+    blockdev::Member& member(size_t index) const { return *slots_[index]->member; }
+    Slot& add(Uuid uuid, std::string path);
+
+    // Whether new batches go to it.
+    bool flows(size_t index) const {
+        const Slot& slot = *slots_[index];
+        return slot.joined && !slot.leaving;
+    }
+    // Whether acknowledgements and flushes wait for it: also while it is on its way out.
+    bool counts(size_t index) const {
+        const Slot& slot = *slots_[index];
+        return slot.state == MemberState::in_sync || slot.admitting;
+    }
+    // Whether it is in sync and may be asked for anything.
+    bool readable(size_t index) const {
+        const Slot& slot = *slots_[index];
+        return slot.state == MemberState::in_sync && !slot.leaving;
+    }
+    bool checkpoints(size_t index) const { return flows(index) && slots_[index]->checkpoints; }
+    size_t readable_count() const;
+    // The readable ones, `index` first if it is one of them.
+    std::vector<blockdev::Member*> readable_members(size_t index) const;
+
+    // The one place where a member's state changes; the move must be legal.
+    void move(size_t index, MemberState state, std::string why = {});
+    // No more work for this member: every call to it ends with an error, now and later.
+    void give_up(size_t index, MemberState target, std::string why);
+
+    // Closes a member that was given up and is quiet: it is `missing` from then on.
+    void retire(size_t index);
+
+    // The volume has closed: releases all members; or, where work still hangs, leaves them all to
+    // themselves for good, since that work may come to any of them.
+    void let_go(bool all_quiet);
+
+    // Rung when a guarded member gets work.
+    Doorbell& doorbell() { return doorbell_; }
+    // Notified whenever any of the above may have changed.
+    Event& changed() { return changed_; }
+
+private:
+    blockdev::Layout layout_;
+    std::optional<ecc::BlockHasher> hasher_;
+    std::vector<std::unique_ptr<Slot>> slots_;
+    // What is left of retired ones: work that hung may still hold pointers to them.
+    std::vector<std::unique_ptr<GuardedMember>> retired_;
+    Doorbell doorbell_;
+    Event changed_;
+};
+
+}  // namespace gemel::mirror
