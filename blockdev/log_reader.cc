@@ -3,17 +3,22 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 namespace gemel::blockdev {
 
 Task<Result<LogReader::Found>> LogReader::next(uint64_t head, ChainLink link) {
+    Result<Found> here = Found{};
     if (head + kBlockSize <= layout_.log_size) {
-        Result<Found> here = co_await at(head, link);
-        if (!here.ok() || here.value().batch) co_return here;
+        here = co_await at(head, link);
+        if (here.ok() && here.value().batch) co_return here;
     }
     // It may not have fitted before the ring's end. (At 0 itself there is nothing else to try.)
-    if (head != 0 && head + kMaximumBatchSize > layout_.log_size) co_return co_await at(0, link);
-    co_return Found{};
+    if (head != 0 && head + kMaximumBatchSize > layout_.log_size) {
+        const Result<Found> wrapped = co_await at(0, link);
+        if (!wrapped.ok() || wrapped.value().batch) co_return wrapped;
+    }
+    co_return here;
 }
 
 Task<Result<LogReader::Found>> LogReader::at(uint64_t offset, ChainLink link) {
@@ -35,38 +40,65 @@ Task<Result<LogReader::Found>> LogReader::at(uint64_t offset, ChainLink link) {
     co_return Found{Batch::adopt(std::move(copy)), offset};
 }
 
+// What cannot be read is halved until only the bad blocks are left out: they know nothing.
 Task<Result<uint64_t>> LogReader::highest_stable_point(Uuid epoch_id) {
+    struct Piece {
+        uint64_t offset;
+        uint64_t length;
+    };
     uint64_t highest = 0;
+    size_t failures = 0;
     for (uint64_t start = 0; start < layout_.log_size; start += kWindowSize) {
-        const uint64_t length = std::min(kWindowSize, layout_.log_size - start);
-        const Result<const std::byte*> bytes = co_await window(start, length);
-        if (!bytes.ok()) co_return bytes.error();
-        for (uint64_t at = 0; at < length; at += kBlockSize) {
-            const std::span<const std::byte> block(bytes.value() + at, kBlockSize);
-            const auto& header = *reinterpret_cast<const BatchHeader*>(block.data());
-            if (header.magic != kBatchMagic || header.epoch_id != epoch_id) continue;
-            if (batch_header_fault(block, volume_, layout_.volume_blocks()) != nullptr) continue;
-            highest = std::max(highest, header.stable_point.get());
+        std::vector<Piece> pieces{{start, std::min(kWindowSize, layout_.log_size - start)}};
+        while (!pieces.empty()) {
+            const Piece piece = pieces.back();
+            pieces.pop_back();
+            const Status status = co_await load(piece.offset, piece.length);
+            if (status.ok()) {
+                highest = std::max(highest, highest_in_window(epoch_id));
+                continue;
+            }
+            if (++failures > kFailuresMax) co_return status.error();
+            if (piece.length == kBlockSize) continue;
+            const uint64_t half = round_up(piece.length / 2, kBlockSize);
+            pieces.push_back({piece.offset, half});
+            pieces.push_back({piece.offset + half, piece.length - half});
         }
     }
     co_return highest;
+}
+
+uint64_t LogReader::highest_in_window(Uuid epoch_id) const {
+    uint64_t highest = 0;
+    for (uint64_t at = 0; at < window_length_; at += kBlockSize) {
+        const std::span<const std::byte> block(window_.get() + at, kBlockSize);
+        const auto& header = *reinterpret_cast<const BatchHeader*>(block.data());
+        if (header.magic != kBatchMagic || header.epoch_id != epoch_id) continue;
+        if (batch_header_fault(block, volume_, layout_.volume_blocks()) != nullptr) continue;
+        highest = std::max(highest, header.stable_point.get());
+    }
+    return highest;
 }
 
 Task<Result<const std::byte*>> LogReader::window(uint64_t offset, uint64_t length) {
     const bool inside =
         window_ && offset >= window_start_ && offset + length <= window_start_ + window_length_;
     if (!inside) {
-        if (!window_) window_ = allocate_aligned(kWindowSize);
-        window_start_ = offset;
-        window_length_ = std::min(kWindowSize, layout_.log_size - offset);
-        const Status status =
-            co_await disk_.read(kLogOffset + offset, {window_.get(), window_length_});
-        if (!status.ok()) {
-            window_length_ = 0;
-            co_return status.error();
-        }
+        const uint64_t ahead = std::min(kWindowSize, layout_.log_size - offset);
+        Status status = co_await load(offset, ahead);
+        // Perhaps what cannot be read is not what is wanted.
+        if (!status.ok() && length < ahead) status = co_await load(offset, length);
+        if (!status.ok()) co_return status.error();
     }
     co_return window_.get() + (offset - window_start_);
+}
+
+Task<Status> LogReader::load(uint64_t offset, uint64_t length) {
+    if (!window_) window_ = allocate_aligned(kWindowSize);
+    const Status status = co_await disk_.read(kLogOffset + offset, {window_.get(), length});
+    window_start_ = offset;
+    window_length_ = status.ok() ? length : 0;
+    co_return status;
 }
 
 }  // namespace gemel::blockdev

@@ -23,19 +23,23 @@ public:
         uint64_t offset = 0;  // In the ring.
     };
     // Looks for the batch that follows `link`, where a writer with its head at `head` put it. Fails
-    // only if the device cannot be read.
+    // only if the device cannot be read just there.
     Task<Result<Found>> next(uint64_t head, ChainLink link);
 
-    // See Member::highest_stable_point().
+    // See Member::highest_stable_point(). Blocks that cannot be read are left out; a device of
+    // which hardly anything can be read is an error.
     Task<Result<uint64_t>> highest_stable_point(Uuid epoch_id);
 
 private:
     Task<Result<Found>> at(uint64_t offset, ChainLink link);
     // Makes `length` bytes from `offset` on available in the window.
     Task<Result<const std::byte*>> window(uint64_t offset, uint64_t length);
+    Task<Status> load(uint64_t offset, uint64_t length);
+    uint64_t highest_in_window(Uuid epoch_id) const;
 
     static constexpr uint64_t kWindowSize = 4 * kMiB;
     static_assert(kWindowSize >= kMaximumBatchSize);
+    static constexpr size_t kFailuresMax = 1024;  // Requests; a bad block costs about 20.
 
     Disk& disk_;
     const Layout& layout_;

@@ -34,7 +34,8 @@ Task<std::optional<Problem>> bring_home(std::span<Member* const> members, size_t
         const Status status = co_await member.checkpoint(sequence, kSliceBytes, kWindow);
         if (status.ok()) continue;
         const std::optional<uint64_t> damaged = member.take_suspect_page();
-        if (damaged && damaged != last_repaired) {
+        const bool table = status.error().code == Errc::corrupt;
+        if (table && damaged && damaged != last_repaired) {
             last_repaired = damaged;
             const Status repaired = co_await repair_table(members, index, *damaged);
             if (repaired.ok()) continue;
@@ -112,6 +113,7 @@ public:
 private:
     std::optional<Problem> join_those_at(uint64_t sequence);
     Task<Outcome<bool>> find_next();
+    Task<BatchRef> find_behind_tails();
     Task<Outcome<bool>> check_end();
     Task<Outcome<bool>> complete_logs();
     Task<Outcome<bool>> bring_all_home();
@@ -166,18 +168,22 @@ std::optional<Problem> Settlement::join_those_at(uint64_t sequence) {
     return std::nullopt;
 }
 
-// The batch after link_, from whichever logs have it. False at the end of the chain.
+// The batch after link_, from whichever logs have it. False at the end of the chain. Where a log
+// cannot be read another one decides: what is not there either, it has lost or never had.
 Task<Outcome<bool>> Settlement::find_next() {
     Step step;
     step.present.assign(walkers_.size(), true);
+    bool decided = false;
+    std::optional<Problem> unreadable;
     for (size_t i = 0; i < walkers_.size(); ++i) {
         Walker& walker = walkers_[i];
         if (!walker.joined) continue;
         const auto found = co_await walker.member->read_log(walker.head, link_);
-        if (!found.ok()) {
-            co_return device_problem(*walker.member, "reading the log", found.error());
+        step.present[i] = found.ok() && found.value().batch != nullptr;
+        decided = decided || found.ok();
+        if (!found.ok() && !unreadable) {
+            unreadable = device_problem(*walker.member, "reading the log", found.error());
         }
-        step.present[i] = found.value().batch != nullptr;
         if (!step.present[i]) continue;
         if (step.batch && step.batch->hash() != found.value().batch->hash()) {
             co_return Problem{Errc::stale, walker.member->path() + ": holds another write " +
@@ -186,6 +192,8 @@ Task<Outcome<bool>> Settlement::find_next() {
         }
         step.batch = found.value().batch;
     }
+    if (!step.batch) step.batch = co_await find_behind_tails();
+    if (!step.batch && !decided) co_return *unreadable;
     if (!step.batch) co_return false;
     const uint64_t size = step.batch->size();
     for (Walker& walker : walkers_) {
@@ -203,6 +211,22 @@ Task<Outcome<bool>> Settlement::find_next() {
     link_.previous_hash = step.batch->hash();
     steps_.push_back(std::move(step));
     co_return true;
+}
+
+// From a member that has it home already: no log of those that still need it has it whole. Rings
+// are written alike, so it lies where they would have it, and nothing has replaced it: room for a
+// new batch is room on every member.
+Task<BatchRef> Settlement::find_behind_tails() {
+    const auto joined = std::find_if(walkers_.begin(), walkers_.end(),
+                                     [](const Walker& walker) { return walker.joined; });
+    CHECK(joined != walkers_.end());
+    const uint64_t head = joined->head;
+    for (const Walker& walker : walkers_) {
+        if (walker.joined) continue;
+        const auto found = co_await walker.member->read_log(head, link_);
+        if (found.ok() && found.value().batch) co_return found.value().batch;
+    }
+    co_return BatchRef{};
 }
 
 // The end must be an end: behind every member's tail, and not a hole at or below the stable point.

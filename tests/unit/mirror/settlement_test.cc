@@ -377,13 +377,52 @@ TEST(Settlement, TwoWritesUnderOneNumberAreRefused) {
     expect_refused(crashed.settle_now(), Errc::stale, "/m1: holds another write 1");
 }
 
-TEST(Settlement, AnUnreadableLogIsTheMembersError) {
+TEST(Settlement, WhatCannotBeReadInOneLogIsFetchedFromAnother) {
+    Crashed crashed(2);
+    for (size_t i = 0; i < 3; ++i) {
+        crashed.add_write(i, 4);
+        crashed.put(0, i);
+        crashed.put(1, i);
+    }
+    const uint64_t second = (blockdev::kLogOffset + crashed.offsets[1]) / kBlockSize;
+    crashed.world.drive("/m1").faults.unreadable_pages = {second + 1};
+    const auto settled = crashed.settle_now();
+    ASSERT_TRUE(settled.ok()) << settled.error().text;
+    EXPECT_EQ(settled.value().batches_completed, 1u);
+    crashed.expect_settled(3);
+    EXPECT_TRUE(crashed.ring_holds(1, 1));
+}
+
+TEST(Settlement, ALogThatNoMemberCanReadIsAnError) {
     Crashed crashed(2);
     crashed.add_write(0, 4);
-    crashed.put(0, 0);
-    crashed.put(1, 0);
-    crashed.world.drive("/m1").faults.unreadable_pages = {blockdev::kLogOffset / kBlockSize + 1};
-    expect_refused(crashed.settle_now(), Errc::io, "/m1: settlement: reading the log");
+    for (const size_t member : {0u, 1u}) {
+        crashed.put(member, 0);
+        crashed.world.drive(Crashed::path(member)).faults.unreadable_pages = {
+            blockdev::kLogOffset / kBlockSize + 1};
+    }
+    expect_refused(crashed.settle_now(), Errc::io, "/m0: settlement: reading the log");
+}
+
+TEST(Settlement, AHoleIsFilledFromAMemberThatHasItHomeAlready) {
+    Crashed crashed(2);
+    for (size_t i = 0; i < 3; ++i) {
+        crashed.add_write(i, 4);
+        crashed.put(0, i);
+        crashed.put(1, i);
+    }
+    crashed.open();
+    Member& ahead = *crashed.members[0];
+    for (size_t i = 0; i < 3; ++i) ahead.adopt(crashed.batches[i], crashed.offsets[i]);
+    ASSERT_TRUE(crashed.world.run(ahead.checkpoint(3, blockdev::kMiB, 8)).ok());
+    crashed.members.clear();
+    const std::vector<std::byte> rubbish(512, std::byte{0x55});
+    crashed.world.drive("/m1").platter().tamper(
+        blockdev::kLogOffset + crashed.offsets[1] + kBlockSize, rubbish);
+    const auto settled = crashed.settle_now();
+    ASSERT_TRUE(settled.ok()) << settled.error().text;
+    EXPECT_EQ(settled.value().batches_completed, 1u);
+    crashed.expect_settled(3);
 }
 
 TEST(Settlement, AFailedFlushIsTheMembersError) {
