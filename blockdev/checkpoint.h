@@ -6,7 +6,8 @@
 //   2. flush
 //   3. changed checksum pages and index pages, into their other slots    nothing names them yet
 //   4. flush
-//   5. (by the caller) superblock with the new tail and roots, flush; only then is the ring reused
+//   5. (by the caller) both superblocks with the new tail and roots, each flushed; only then is the
+//      ring reused, and what the old roots name overwritten
 #pragma once
 
 #include "blockdev/checksum_table.h"

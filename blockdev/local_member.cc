@@ -33,11 +33,13 @@ Task<Outcome<std::unique_ptr<LocalMember>>> LocalMember::open(Env& env, std::str
                                              std::to_string(disk->size()) + " bytes and needs " +
                                              std::to_string(needed)};
     }
+    const bool alike = found.alike;
     const std::unique_ptr<OwnerRecord> last_owner = co_await read_owner(*disk);
     std::unique_ptr<LocalMember> member(new LocalMember(
         env, std::move(disk), std::move(reading.value().superblock), cache_bytes, pool));
     MemberHealth health = co_await read_health(*member->disk_, member->superblock().member);
     member->take_over(std::move(health));
+    member->superblocks_alike_ = alike;
     member->closed_cleanly_ = last_owner != nullptr && last_owner->pid == 0;
     co_return member;
 }
@@ -88,7 +90,14 @@ void LocalMember::adopt(BatchRef batch, uint64_t offset) {
 }
 
 Task<Status> LocalMember::claim() {
-    co_return co_await write_owner(env_, *disk_, superblock(), true);
+    const Status owned = co_await write_owner(env_, *disk_, superblock(), true);
+    if (!owned.ok() || superblocks_alike_) co_return owned;
+    // One of them is damaged, or a crash came between the two.
+    co_await superblock_mutex_.lock();
+    const Status written = co_await superblocks_.write_one();
+    superblock_mutex_.unlock();
+    superblocks_alike_ = written.ok();
+    co_return written;
 }
 
 Task<Status> LocalMember::begin_epoch(const ConfigurationRecord& configuration,
@@ -174,7 +183,7 @@ Task<Status> LocalMember::move_tail(const LogTail& tail) {
     superblock = superblocks_.current();
     superblock.tail = tail;
     std::copy(table_.roots().begin(), table_.roots().end(), superblock.roots);
-    const Status written = co_await superblocks_.write_one();
+    const Status written = co_await superblocks_.write_both();
     superblock_mutex_.unlock();
     co_return written;
 }

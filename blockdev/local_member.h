@@ -110,6 +110,7 @@ private:
     Mutex table_mutex_;       // The checkpoint and repairs change the table one at a time.
     Mutex superblock_mutex_;  // Held from the first edit until the write has ended; taken last.
     bool closed_cleanly_ = false;
+    bool superblocks_alike_ = false;
 };
 
 }  // namespace gemel::blockdev

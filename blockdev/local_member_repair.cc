@@ -231,10 +231,8 @@ Task<Result<uint64_t>> LocalMember::inspect_roots() {
     if (!whole) {
         // Of two damaged copies, or of a newest one that is not there, both are written.
         superblocks_.editable() = superblocks_.current();
-        const Status one = co_await superblocks_.write_one();
-        if (!one.ok()) co_return one.error();
-        const Status other = co_await superblocks_.write_one();
-        if (!other.ok()) co_return other.error();
+        const Status written = co_await superblocks_.write_both();
+        if (!written.ok()) co_return written.error();
         ++healed;
     }
     const std::unique_ptr<OwnerRecord> owner = co_await read_owner(*disk_);

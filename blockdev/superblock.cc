@@ -140,6 +140,13 @@ Task<CopyReading> read_copy(Disk& disk, uint64_t offset) {
     co_return reading;
 }
 
+bool are_alike(const Superblock& a, const Superblock& b) {
+    Superblock copy = b;
+    copy.checksum = a.checksum;
+    copy.generation = a.generation;
+    return std::memcmp(&copy, &a, sizeof copy) == 0;
+}
+
 Problem no_superblock(const Disk& disk, const Superblock& a, const char* fault_a) {
     const std::string& path = disk.traits().path;
     if (disk.size() < kLogOffset + kMinimumLogSize) {
@@ -179,6 +186,8 @@ Task<Outcome<SuperblockReading>> read_superblocks(Disk& disk) {
     SuperblockReading reading;
     reading.fault_a = a.fault;
     reading.fault_b = b.fault;
+    reading.alike =
+        a.fault == nullptr && b.fault == nullptr && are_alike(*a.superblock, *b.superblock);
     const bool take_b = a.fault != nullptr ||
                         (b.fault == nullptr && b.superblock->generation > a.superblock->generation);
     reading.superblock = std::move(take_b ? b.superblock : a.superblock);

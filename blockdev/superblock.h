@@ -28,6 +28,7 @@ struct SuperblockReading {
     std::unique_ptr<Superblock> superblock;  // The newest valid copy.
     const char* fault_a = nullptr;           // What is wrong with each, null if nothing.
     const char* fault_b = nullptr;
+    bool alike = false;  // Both are valid, and either would do.
 };
 
 // Reads both copies and takes the newest valid one. Where copy A is damaged the owner record tells
@@ -45,9 +46,10 @@ public:
     // Becomes current() once it is durable; after a failure the write may be repeated.
     Superblock& editable() { return *next_; }
 
-    // Writes the copy that is not the newest and flushes it: for the tail and the roots.
+    // Writes the copy that is not the newest and flushes it.
     Task<Status> write_one();
-    // Writes both, one after the other, each flushed: for configuration and epoch.
+    // Writes both, one after the other, each flushed. Until then what the older one names must not
+    // be overwritten, since it may become the only one.
     Task<Status> write_both();
 
 private:
