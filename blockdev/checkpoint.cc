@@ -178,9 +178,13 @@ Task<Status> Checkpoint::change_page(PageWork work) {
     uint64_t sequence = 0;
     const std::optional<ZeroRange> over = slice_.next_zero_range(first_block);
     const bool replaced = over && over->first_block <= first_block && over->end_block >= end_block;
+    // A table that cannot be read is as good as a damaged one: both can be repaired, as a write
+    // that fails below cannot.
+    const Result<PageName> named = co_await table_.page_name(work.page);
+    if (!named.ok()) co_return Error{Errc::corrupt, named.error().os_errno, "page index"};
     if (!replaced) {
         const Status status = co_await table_.lookup(first_block, values);
-        if (!status.ok()) co_return status;
+        if (!status.ok()) co_return Error{Errc::corrupt, status.error().os_errno, "checksum page"};
     }
     for (std::optional<ZeroRange> zero = over; zero && zero->first_block < end_block;
          zero = slice_.next_zero_range(zero->end_block)) {

@@ -66,10 +66,11 @@ Task<Result<bool>> ChecksumTable::restore_index(unsigned level, uint64_t number,
     BufferPool::Buffer buffer = make_index(level, number, entries);
     const auto& page = *reinterpret_cast<const IndexPage*>(buffer.get());
     if (name.state != PageState::data || page.checksum != name.checksum) co_return false;
-    const Status written =
+    const Status stays =
         co_await write_and_read_back(index_offset(level, number, name.slot), bytes_of(page));
-    if (!written.ok()) co_return written.error();
-    if (!levels_[level].pages[number]) levels_[level].pages[number] = std::move(buffer);
+    if (levels_[level].pages[number]) co_return true;
+    levels_[level].pages[number] = std::move(buffer);
+    if (!stays.ok()) mark_dirty(level, number);  // It goes to the other slot.
     co_return true;
 }
 
@@ -85,6 +86,7 @@ Task<Result<bool>> ChecksumTable::restore_page(uint64_t page, const ChecksumPage
     if (name.state != PageState::data || page_checksum(page, name.slot, values) != name.checksum) {
         co_return false;
     }
+    cache(page, values);  // They are right, whatever the disk makes of them.
     const Status written = co_await write_and_read_back(
         layout_.checksum_page_offset(page, name.slot), bytes_of(values));
     if (!written.ok()) co_return written.error();

@@ -142,9 +142,9 @@ Task<PageName> TableRepair::find_page(uint64_t page, const PageValues& wanted) {
 }
 
 Task<Status> TableRepair::rebuild_page(uint64_t page) {
+    // What does not stay in its place goes to the other one.
     const Result<bool> restored = co_await restore_from_candidates(page);
-    if (!restored.ok()) co_return restored.error();
-    if (restored.value()) co_return Status::success();
+    if (restored.ok() && restored.value()) co_return Status::success();
     co_return co_await take_current(page);
 }
 

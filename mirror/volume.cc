@@ -255,10 +255,10 @@ Task<Status> Volume::read_masked(size_t chosen, uint64_t block, std::byte* out) 
             }
             co_return status;
         }
-        // Perhaps it is only the tables that are damaged everywhere.
+        // Perhaps it is only the tables that are damaged everywhere. A repair that did not come to
+        // its end may have been enough for this block.
         if (attempt == 0) {
-            const bool repaired = co_await healer_.repair_tables(block / blockdev::kPageBlocks);
-            if (!repaired) break;
+            static_cast<void>(co_await healer_.repair_tables(block / blockdev::kPageBlocks));
         }
     }
     const Status outside = co_await healer_.fetch(SIZE_MAX, block, out);

@@ -151,5 +151,88 @@ TEST(Healer, DamageIsToldByItsCause) {
     EXPECT_EQ(world.volume->report().members[0].damage, expected);
 }
 
+// --- Structures that prove themselves and are old
+
+TEST(Healer, AnOldBlockWithAllTablesAboveItIsNotTakenForGood) {
+    Filled world;
+    const auto platter = [&world](size_t member) -> sim::Platter& {
+        return world.drive(member).platter();
+    };
+    blockdev::Superblock superblock;
+    platter(1).read(0, writable_bytes_of(superblock));
+    const blockdev::Layout layout = blockdev::from_record(superblock.geometry);
+    const uint64_t tables = layout.superblock_b_offset - layout.root_offset;
+    const auto old_tables = world.store.platter("/m1", layout.root_offset, tables);
+    const auto old_block = home_bytes(world, 1, 3);
+    ASSERT_TRUE(world.fill(3 * kBlockSize, kBlockSize, 99).ok());
+    ASSERT_TRUE(world.close().ok());
+    platter(1).tamper(layout.root_offset, old_tables);
+    platter(1).tamper(world.home(1, 3), old_block);
+    world.open();
+    for (int i = 0; i < 4; ++i) EXPECT_EQ(world.value_of(3 * kBlockSize, kBlockSize), 99);
+    settle_down(world);
+    EXPECT_EQ(home_bytes(world, 1, 3), home_bytes(world, 0, 3));
+}
+
+TEST(Healer, EitherSuperblockMayBeLostAfterAnyCheckpoint) {
+    for (const uint64_t checkpoints : {1u, 2u, 3u}) {
+        for (const size_t copy : {0u, 1u}) {
+            Filled world;
+            for (uint64_t i = 0; i < checkpoints; ++i) {
+                // More than fits into the ring: nothing of an older tail is left.
+                for (int round = 0; round < 5; ++round) {
+                    ASSERT_TRUE(world.fill(0, 1 << 20, static_cast<uint8_t>(70 + i)).ok());
+                }
+                ASSERT_TRUE(world.drain().ok());
+            }
+            world.kill();
+            blockdev::Superblock superblock;
+            world.drive(1).platter().read(0, writable_bytes_of(superblock));
+            const uint64_t offset = copy == 0 ? 0 : superblock.geometry.superblock_b_offset.get();
+            const std::vector<std::byte> rubbish(512, std::byte{0x55});
+            world.drive(1).platter().tamper(offset, rubbish);
+            world.open();
+            const int expected = static_cast<int>(69 + checkpoints);
+            for (int i = 0; i < 4; ++i) EXPECT_EQ(world.value_of(0, 1 << 20), expected);
+            EXPECT_EQ(world.volume->report().members[1].mismatches, 0u);
+        }
+    }
+}
+
+// --- Devices that fail in the middle of it
+
+TEST(Healer, AChecksumPageThatCannotBeReadDoesNotStopACheckpoint) {
+    Filled world;
+    ASSERT_TRUE(world.close().ok());
+    blockdev::Superblock superblock;
+    world.drive(1).platter().read(0, writable_bytes_of(superblock));
+    const blockdev::Layout layout = blockdev::from_record(superblock.geometry);
+    for (const unsigned slot : {0u, 1u}) {
+        world.drive(1).faults.unreadable_pages.insert(layout.checksum_page_offset(0, slot) /
+                                                      kBlockSize);
+    }
+    world.open();
+    ASSERT_TRUE(world.fill(3 * kBlockSize, kBlockSize, 99).ok());
+    EXPECT_TRUE(world.drain().ok());
+    EXPECT_EQ(world.volume->report().state, "serving");
+    EXPECT_EQ(world.value_of(3 * kBlockSize, kBlockSize), 99);
+}
+
+TEST(Healer, ATableThatCannotBeRewrittenIsStillOfUse) {
+    Filled world;
+    ASSERT_TRUE(world.close().ok());
+    blockdev::Superblock superblock;
+    world.drive(1).platter().read(0, writable_bytes_of(superblock));
+    const blockdev::Layout layout = blockdev::from_record(superblock.geometry);
+    for (const unsigned slot : {0u, 1u}) {
+        const std::vector<std::byte> rubbish(512, std::byte{0x55});
+        world.drive(1).platter().tamper(layout.checksum_page_offset(0, slot), rubbish);
+    }
+    world.damage_home(0, 3);
+    world.open();
+    world.drive(1).faults.lost_write_rate = sim::kCertain;
+    EXPECT_EQ(world.value_of(3 * kBlockSize, kBlockSize), Filled::value(3));
+}
+
 }  // namespace
 }  // namespace gemel::mirror
