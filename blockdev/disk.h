@@ -18,7 +18,8 @@ namespace gemel {
 enum class IoKind : uint8_t {
     read,
     write,
-    sync,   // All writes completed before its submission are durable once it succeeds.
+    sync,  // All writes completed before its submission are durable once it succeeds. After one has
+           // failed all fail: what the kernel dropped then, no later one makes durable.
     punch,  // The range reads as zeros; its space may be given back.
     zero,   // The range reads as zeros; its space stays (or becomes) allocated.
 };

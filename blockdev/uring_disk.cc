@@ -207,11 +207,15 @@ void UringDisk::advance(InFlight& flight, int32_t result) {
     }
     // Whatever the reason: what a failed flush dropped is lost, and not for want of space.
     if (result < 0 && request.kind == IoKind::sync) {
+        sync_failed_ = true;
         return finish(flight, Error{Errc::io, -result, "sync"});
     }
     if (result < 0) {
         static constexpr const char* kNames[] = {"read", "write", "sync", "punch", "zero"};
         return finish(flight, error_from_errno(-result, kNames[static_cast<int>(request.kind)]));
+    }
+    if (request.kind == IoKind::sync && sync_failed_) {
+        return finish(flight, Error{Errc::io, 0, "sync: one has failed before"});
     }
     if (request.kind == IoKind::sync || (clears && !flight.writes_zeros())) {
         return finish(flight, Status::success());

@@ -43,6 +43,7 @@ private:
     int descriptor_;
     DiskTraits traits_;
     uint64_t size_;
+    bool sync_failed_ = false;
 };
 
 }  // namespace gemel
