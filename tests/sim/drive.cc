@@ -170,15 +170,20 @@ void Drive::judge(Flight& flight) {
         flight.length > platter_.size() || flight.offset > platter_.size() - flight.length;
     if (faults.dead) return fails(Errc::io, "the drive is dead");
     if (flight.kind == IoKind::sync) {
+        if (unsyncable_.contains(flight.handle)) fails(Errc::io, "sync: one has failed before");
         if (random_.chance(faults.sync_error_rate)) fails(Errc::io, "sync: injected error");
         return;
     }
     if (beyond) return fails(Errc::io, "beyond the end of the device");
+    const Fate fate = fates != nullptr
+                          ? fates->fate_of(*this, flight.kind, flight.offset, flight.length)
+                          : Fate::as_asked;
     if (flight.kind == IoKind::read) {
         const auto bad = faults.unreadable_pages.lower_bound(flight.offset / kPageSize);
         const bool hit = bad != faults.unreadable_pages.end() &&
                          *bad < (flight.offset + flight.length) / kPageSize;
-        if (hit || random_.chance(faults.read_error_rate)) fails(Errc::io, "read: injected error");
+        const bool failing = random_.chance(faults.read_error_rate) || fate == Fate::fails;
+        if (hit || failing) fails(Errc::io, "read: injected error");
         return;
     }
     FileSystem* space = options_.file_system;
@@ -188,11 +193,11 @@ void Drive::judge(Flight& flight) {
         flight.reserved_pages = needed;
         space->reserved_pages += needed;
     }
-    if (random_.chance(faults.write_error_rate)) {
+    if (random_.chance(faults.write_error_rate) || fate == Fate::fails) {
         fails(Errc::io, "write: injected error");
         flight.landing_begin = random_.below(flight.sectors() + 1);
         flight.landing_end = random_.between(flight.landing_begin, flight.sectors());
-    } else if (random_.chance(faults.lost_write_rate)) {
+    } else if (random_.chance(faults.lost_write_rate) || fate == Fate::is_lost) {
         flight.landing_end = 0;
     }
 }
@@ -244,9 +249,19 @@ void Drive::move_data(Flight& flight, uint64_t begin, uint64_t end) {
     if (from >= to) return;
     if (flight.changes()) {
         platter_.land(flight.change, from, to);
+        if (!faults.unreadable_pages.empty()) {
+            cure_pages(flight.offset + from * kSectorSize, (to - from) * kSectorSize);
+        }
     } else if (flight.request != nullptr) {
         fill(*flight.request, platter_, from * kSectorSize, to * kSectorSize);
     }
+}
+
+// What was written to is readable again: the disk has put it somewhere else.
+void Drive::cure_pages(uint64_t offset, uint64_t length) {
+    const auto first = faults.unreadable_pages.lower_bound(offset / kPageSize);
+    const auto end = faults.unreadable_pages.lower_bound((offset + length - 1) / kPageSize + 1);
+    faults.unreadable_pages.erase(first, end);
 }
 
 void Drive::finish(Flight& flight) {
@@ -266,6 +281,7 @@ void Drive::settle(Flight& flight) {
             platter_.synced(flight.sync_point);
         } else {
             platter_.sync_failed(flight.sync_point, random_);
+            unsyncable_.insert(flight.handle);
         }
     }
     if (!flight.changes()) return;

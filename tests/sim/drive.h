@@ -20,6 +20,7 @@
 
 namespace gemel::sim {
 
+class Drive;
 class SimEnv;
 class SimWorld;
 
@@ -46,10 +47,19 @@ struct DriveFaults {
     uint32_t read_error_rate = 0;
     uint32_t write_error_rate = 0;  // Of the data nothing, all, or some has landed.
     uint32_t sync_error_rate = 0;
-    uint32_t lost_write_rate = 0;  // Acknowledged, never stored.
-    bool hung = false;             // Nothing completes before it is false again.
-    bool dead = false;             // Everything fails.
-    std::set<uint64_t> unreadable_pages;
+    uint32_t lost_write_rate = 0;         // Acknowledged, never stored.
+    bool hung = false;                    // Nothing completes before it is false again.
+    bool dead = false;                    // Everything fails.
+    std::set<uint64_t> unreadable_pages;  // Each until it is written to.
+};
+
+enum class Fate : uint8_t { as_asked, fails, is_lost };
+
+// Decides about requests one by one, where rates are not enough. Called once for each.
+class Fates {
+public:
+    virtual ~Fates() = default;
+    virtual Fate fate_of(const Drive& drive, IoKind kind, uint64_t offset, uint64_t length) = 0;
 };
 
 class Flight;
@@ -67,6 +77,7 @@ public:
     FileSystem* file_system() { return options_.file_system; }
     DriveLatency latency;
     DriveFaults faults;
+    Fates* fates = nullptr;
 
     // One open description of the drive, named by a number that is never used again.
     void submit(SimEnv& process, uint64_t handle, IoRequest& request);
@@ -98,6 +109,7 @@ private:
     void complete(Flight& flight);
     void retire(Flight& flight);
     void cut_short(Flight& flight);
+    void cure_pages(uint64_t offset, uint64_t length);
     void unlock_if_idle(uint64_t handle);
     bool has_flights(uint64_t handle) const;
 
@@ -112,6 +124,7 @@ private:
     uint64_t next_flight_ = 0;
     uint64_t lock_holder_ = 0;  // A handle; 0 if free.
     std::set<uint64_t> outsiders_;
+    std::set<uint64_t> unsyncable_;  // Handles of which a sync has failed.
 };
 
 }  // namespace gemel::sim

@@ -13,7 +13,7 @@ namespace {
 using gemel::sim::SeedReport;
 
 SeedReport run_volume(uint64_t seed, bool printing) {
-    return gemel::sim::VolumeScenario(seed, printing).run();
+    return gemel::sim::VolumeScenario({.seed = seed, .printing = printing}).run();
 }
 
 int run_one(uint64_t seed, bool printing) {

@@ -18,8 +18,7 @@ namespace {
 constexpr uint64_t kOpenLimitNs = 300 * kSecond;
 constexpr uint64_t kServeLimitNs = 200'000 * kSecond;
 constexpr uint64_t kCloseLimitNs = 300 * kSecond;
-constexpr uint64_t kScanPiece = 256 << 10;
-constexpr std::array<std::byte, kPageSize> kZeros{};
+constexpr uint64_t kScrubLimitNs = 20'000 * kSecond;
 
 uint64_t draw_size(Random& random) {
     static constexpr uint64_t kLargest[] = {64 << 10, 4 << 20, 16 << 20, 64 << 20};
@@ -29,55 +28,11 @@ uint64_t draw_size(Random& random) {
 
 }  // namespace
 
-struct VolumeScenario::Process {
-    explicit Process(SimEnv& simulated) : env(simulated), scope(simulated) {}
-
-    SimEnv& env;
-    Scope scope;
-    std::optional<Outcome<mirror::VolumeDescription>> created;
-    std::optional<Outcome<std::unique_ptr<Volume>>> opened;
-    std::unique_ptr<Volume> volume;
-    std::unique_ptr<Workload> workload;
-    bool scanned = false;
-    std::optional<Status> closed;
-
-    Task<void> create(mirror::CreateOptions options) {
-        created.emplace(co_await mirror::create_volume(env, std::move(options)));
-    }
-    Task<void> open(mirror::VolumeDescription description, mirror::OpenOptions options) {
-        opened.emplace(co_await mirror::open_volume(env, std::move(description), options));
-    }
-    Task<void> close(uint64_t deadline_ns) { closed = co_await volume->close(deadline_ns); }
-    Task<void> scan(Oracle& oracle, std::vector<Extent>& extents);
-};
-
-// Reads all of the volume; what was found is what it holds from now on.
-Task<void> VolumeScenario::Process::scan(Oracle& oracle, std::vector<Extent>& extents) {
-    const AlignedBytes memory = allocate_aligned(kScanPiece);
-    for (uint64_t at = 0; at < oracle.size() && env.alive(); at += kScanPiece) {
-        const uint64_t length = std::min(kScanPiece, oracle.size() - at);
-        const std::span<std::byte> data(memory.get(), length);
-        const Status status = co_await volume->read(at, data);
-        if (!status.ok()) env.world().violation("scan: " + status.error().text());
-        if (!status.ok()) co_return;
-        oracle.found(at, data);
-    }
-    for (uint64_t at = 0; at < oracle.size() && env.alive();) {
-        auto found = co_await volume->extents(at, oracle.size() - at, 100);
-        if (!found.ok() || found.value().empty()) {
-            env.world().violation("extents: none at " + std::to_string(at));
-            co_return;
-        }
-        for (const Extent& extent : found.value()) {
-            extents.push_back(extent);
-            at += extent.length;
-        }
-    }
-    scanned = true;
-}
-
-VolumeScenario::VolumeScenario(uint64_t seed, bool printing)
-    : world_({.seed = seed, .printing = printing, .tick_ns = seed % 3 == 0 ? 50'000u : 1u}),
+VolumeScenario::VolumeScenario(const ScenarioOptions& options)
+    : options_(options),
+      world_({.seed = options.seed,
+              .printing = options.printing,
+              .tick_ns = options.seed % 3 == 0 ? 50'000u : 1u}),
       random_(world_.random().fork()) {}
 
 // After a crash the product's objects are garbage that must not be touched; see leaks.cc.
@@ -107,9 +62,13 @@ void VolumeScenario::draw_world() {
     // Nobody is excluded here: what that leaves behind is not what the checks below expect.
     open_options_.limits.errors = 1e9;
     open_options_.cache_bytes = random_.coin() ? 64 * kMiB : random_.skewed(4096, kMiB);
+    mix_ = draw_fault_mix(random_, options_.faults);
     const uint64_t members = random_.chance(kCertain * 2 / 3) ? 2 : 3;
     const bool devices = random_.chance(kCertain / 4);
-    if (!devices && random_.chance(kCertain / 6)) space_ = std::make_unique<ShortSpace>(world_);
+    const bool is_short = !devices && random_.chance(kCertain / 6);
+    if (is_short && options_.faults.has(FaultClass::short_space)) {
+        space_ = std::make_unique<ShortSpace>(world_);
+    }
     DriveLatency latency;
     latency.base_ns = random_.skewed(1'000, 200'000);
     latency.spread_ns = random_.skewed(1, 1'000'000);
@@ -129,28 +88,7 @@ void VolumeScenario::draw_world() {
     }
 }
 
-void VolumeScenario::start_process() { process_ = new Process(world_.start_process()); }
-
-// Blocks rot, or cannot be read any more, on one member, while nobody looks.
-void VolumeScenario::damage() {
-    for (uint64_t count = random_.skewed(1, 20); count > 0; --count) {
-        uint64_t block = random_.below(layout_.volume_blocks());
-        // Rather one that holds something.
-        for (int tries = 0; tries < 20 && oracle_->may_hold(block, kZeros.data()); ++tries) {
-            block = random_.below(layout_.volume_blocks());
-        }
-        const uint64_t offset = layout_.home(block);
-        damaged_blocks_.insert(block);
-        if (random_.coin()) {
-            damaged_->faults.unreadable_pages.insert(offset / kPageSize);
-        } else {
-            const uint64_t rubbish = random_.next();
-            damaged_->platter().tamper(offset + random_.below(kPageSize - sizeof rubbish),
-                                       bytes_of(rubbish));
-        }
-        report_.count("blocks damaged on one member");
-    }
-}
+void VolumeScenario::start_process() { process_ = new ScenarioProcess(world_.start_process()); }
 
 bool VolumeScenario::run_phase(const std::function<bool()>& done, uint64_t limit_ns) {
     SimEnv& env = process_->env;
@@ -182,9 +120,11 @@ void VolumeScenario::crash(CrashKind kind) {
         losing.erase(losing.begin() + static_cast<std::ptrdiff_t>(random_.below(losing.size())));
     }
     // What one member still holds, settlement gives to all, unless that one loses power meanwhile.
-    for (const Drive* drive : losing) lost_power_.insert(drive->number());
-    loss_ =
-        lost_power_.size() == create_options_.members.size() ? Loss::unflushed : Loss::unanswered;
+    if (saboteur_) {  // Else there is no volume yet.
+        for (const Drive* drive : losing) lost_power_ |= 1u << saboteur_->member_of(*drive);
+        saboteur_->end_online();
+    }
+    loss_ = std::max(loss_, Loss::unanswered);
     if (kind == CrashKind::kill) {
         world_.kill(process_->env);
     } else {
@@ -195,7 +135,8 @@ void VolumeScenario::crash(CrashKind kind) {
 bool VolumeScenario::create() {
     watcher_.set_phase(Phase::create);
     for (bool again = false;; again = true) {
-        if (!again && random_.chance(kCertain / 10)) {
+        const bool crashes = !again && random_.chance(kCertain / 10);
+        if (crashes && options_.faults.has(FaultClass::crash)) {
             CrashPlan plan;
             plan.kind = random_.coin() ? CrashKind::kill : CrashKind::power_everywhere;
             plan.at_ns = world_.now_ns() + random_.skewed(1, 20 * kMillisecond);
@@ -222,7 +163,8 @@ bool VolumeScenario::create() {
     watcher_.set_layout(layout_);
     oracle_ = std::make_unique<Oracle>(create_options_.size, create_options_.log_limit);
     loss_ = Loss::nothing;
-    lost_power_.clear();
+    lost_power_ = 0;
+    saboteur_ = std::make_unique<Saboteur>(world_, mix_, drives(), layout_, report_);
     // The creating process goes away; power loss right after it must not matter.
     if (random_.coin()) {
         world_.lose_power(0, drives());
@@ -247,6 +189,11 @@ bool VolumeScenario::open() {
         return false;
     }
     process_->volume = std::move(*process_->opened).value();
+    // Only what no flush covered may be gone where each log was damaged or has lost its power.
+    const uint32_t everybody = (1u << create_options_.members.size()) - 1;
+    const uint32_t gone = lost_power_ | saboteur_->budget().damaged_logs();
+    if (loss_ != Loss::nothing && gone == everybody) loss_ = Loss::unflushed;
+    saboteur_->budget().log_is_settled();
     return true;
 }
 
@@ -264,7 +211,7 @@ bool VolumeScenario::scan() {
     }
     report_.count("calls legally undone by a crash", oracle_->lost_calls() - lost);
     loss_ = Loss::nothing;
-    lost_power_.clear();
+    lost_power_ = 0;
     check_extents(extents);
     // Settlement has brought everything home.
     check_homes();
@@ -279,7 +226,7 @@ bool VolumeScenario::serve() {
         std::make_unique<Workload>(process_->env, *process_->volume, *oracle_, workload, report_);
     const size_t before = process_->scope.running();
     process_->workload->start(process_->scope);
-    Process& process = *process_;
+    ScenarioProcess& process = *process_;
     if (!run_phase([&process, before] { return process.scope.running() == before; },
                    kServeLimitNs)) {
         return false;
@@ -295,9 +242,10 @@ void VolumeScenario::idle() {
     world_.run_until([&env] { return !env.alive(); }, until);
 }
 
-void VolumeScenario::close() {
+void VolumeScenario::close(bool last) {
     watcher_.set_phase(Phase::close);
-    const uint64_t patience = random_.chance(kCertain / 8) ? kMillisecond : kCloseLimitNs;
+    const bool hurries = random_.chance(kCertain / 8) && !last;
+    const uint64_t patience = hurries ? kMillisecond : kCloseLimitNs;
     process_->scope.start(process_->close(world_.now_ns() + patience));
     if (!run_phase([this] { return process_->closed.has_value(); }, 2 * kCloseLimitNs)) return;
     const bool drained = process_->closed->ok();
@@ -306,6 +254,7 @@ void VolumeScenario::close() {
         world_.violation("close: " + process_->closed->error().text());
     }
     watcher_.disarm();
+    saboteur_->end_online();
     report_.count(drained ? "stops in order" : "stops before the log was empty");
     loss_ = std::max(loss_, drained ? Loss::nothing : Loss::unanswered);
     if (drained) oracle_->stopped();
@@ -313,65 +262,76 @@ void VolumeScenario::close() {
     world_.kill(process_->env);
 }
 
-void VolumeScenario::check_report() {
-    const mirror::VolumeReport volume = process_->volume->report();
-    if (volume.state != "serving") world_.violation("stopped: " + volume.stopped_because);
-    report_.count("checkpoints", volume.checkpoints);
-    report_.count("batches", volume.batches);
-    for (const mirror::MemberReport& member : volume.members) {
-        const bool expected = damaged_ != nullptr && member.path == damaged_->options().path;
-        report_.count("mismatches masked", expected ? member.mismatches : 0);
-        report_.count("read errors masked", expected ? member.read_errors : 0);
-        if (member.write_errors == 0 && expected) continue;
-        if (member.mismatches + member.read_errors + member.write_errors == 0) continue;
-        world_.violation(member.path + ": damage seen where there is none: mismatches=" +
-                         std::to_string(member.mismatches));
+// All damage is found and healed by a scrub, and a second one finds nothing.
+bool VolumeScenario::verify() {
+    saboteur_->end_online();
+    saboteur_->spoil_requests(false);
+    if (!mix_.any()) return true;
+    for (const bool second : {false, true}) {
+        process_->scope.start(process_->scrub());
+        if (!run_phase([this] { return process_->scrubbed.has_value(); }, kScrubLimitNs)) {
+            return false;
+        }
+        const mirror::ScrubReport& pass = *process_->scrubbed;
+        const uint64_t healed = pass.blocks_healed + pass.tables_repaired + pass.logs_healed;
+        if (second && healed != 0) {
+            world_.violation("a second scrub heals " + std::to_string(pass.blocks_healed) +
+                             " blocks, " + std::to_string(pass.tables_repaired) + " tables, " +
+                             std::to_string(pass.logs_healed) + " logs");
+        }
+        report_.count("scrubs");
     }
+    if (process_->volume->report().unrecoverable_blocks != 0) {
+        world_.violation("blocks are unrecoverable, and a good copy of each was left");
+    }
+    saboteur_->budget().healed();
+    return world_.first_violation().empty();
 }
 
-// Every member's home, as it lies on the platter, is the content of the volume.
-void VolumeScenario::check_homes() {
-    std::array<std::byte, kPageSize> found;
-    for (Drive* drive : drives()) {
-        for (uint64_t block = 0; block < layout_.volume_blocks(); ++block) {
-            drive->platter().read(layout_.home(block), found);
-            if (oracle_->may_hold(block, found.data())) continue;
-            if (drive == damaged_ && damaged_blocks_.contains(block)) continue;
-            world_.violation(drive->options().path + ": its home differs at block " +
-                             std::to_string(block));
-            return;
-        }
+// The same blocks are damaged on all members.
+bool VolumeScenario::lose_blocks() {
+    if (!mix_.has(FaultClass::no_copy_left) || !mix_.any()) return true;
+    process_->scope.start(process_->drain());
+    if (!run_phase([this] { return process_->drained; }, kScrubLimitNs)) return false;
+    std::set<uint64_t> lost;
+    for (uint64_t tries = random_.skewed(1, 40); tries > 0; --tries) {
+        const uint64_t block = random_.below(layout_.volume_blocks());
+        if (!lost.contains(block) && saboteur_->strike_everywhere(block)) lost.insert(block);
     }
-}
-
-void VolumeScenario::check_extents(const std::vector<Extent>& extents) {
-    uint64_t at = 0;
-    for (const Extent& extent : extents) {
-        for (uint64_t block = at / kPageSize;
-             extent.zero && block < (at + extent.length) / kPageSize; ++block) {
-            if (oracle_->may_hold(block, kZeros.data())) continue;
-            world_.violation("extents: block " + std::to_string(block) + " is not zero");
-            return;
-        }
-        at += extent.length;
-    }
+    if (lost.empty()) return true;
+    report_.count("blocks lost on all members", lost.size());
+    process_->scope.start(process_->probe_lost(*oracle_, lost, random_.next()));
+    if (!run_phase([this] { return process_->probed; }, kScrubLimitNs)) return false;
+    return verify();
 }
 
 void VolumeScenario::live(bool last) {
+    saboteur_->spoil_requests(true);
+    saboteur_->strike_offline();
+    if (random_.coin()) saboteur_->remember();
     start_process();
-    const bool crashes = !last && !random_.chance(kCertain / 5);
+    const bool crashes =
+        !last && !random_.chance(kCertain / 5) && options_.faults.has(FaultClass::crash);
     if (crashes) watcher_.arm(draw_crash_plan(random_, world_.now_ns()));
     const CrashKind late_kind = draw_crash_kind(random_);
-    if (damaged_ != nullptr && random_.coin()) damage();
     if (space_ && last) space_->make_plenty();
     if (space_ && !last) space_->begin();
-    if (!open() || !scan()) return;
-    if (!serve()) return;
+    if (!open()) return;
+    saboteur_->begin_online();
+    if (!scan() || !serve()) return;
     check_report();
     if (!world_.first_violation().empty()) return;
+    const bool looks_closely = last || random_.chance(kCertain / 4);
+    if (looks_closely && !verify()) return;
+    if (last && !lose_blocks()) return;
+    if (!last) {
+        saboteur_->spoil_requests(true);
+        saboteur_->begin_online();
+    }
     const bool crash_idle = crashes && (!watcher_.armed() || watcher_.plan().from != Phase::close);
     if (crash_idle) return crash(late_kind);
-    close();
+    close(last);
+    if (last && world_.first_violation().empty()) audit();
 }
 
 SeedReport VolumeScenario::run() {
@@ -381,7 +341,6 @@ SeedReport VolumeScenario::run() {
     });
     const uint64_t lives = random_.between(1, 6);
     if (create()) {
-        if (random_.chance(kCertain / 6)) damaged_ = drives()[random_.below(drives().size())];
         for (uint64_t life = 1; life <= lives && world_.first_violation().empty(); ++life) {
             live(life == lives);
             report_.count("lives");

@@ -105,7 +105,11 @@ TEST(PowerLoss, AFailedSyncMayDropWhatALaterSyncSeemsToCover) {
         ASSERT_TRUE(harness.run(sync_disk(*disk, failed)));
         EXPECT_FALSE(failed.status.ok());
         harness.drive->faults.sync_error_rate = 0;
+        // Whoever was told fails for good; somebody else is told nothing.
         ASSERT_TRUE(harness.run(sync_disk(*disk, flushed)));
+        EXPECT_FALSE(flushed.status.ok());
+        auto other = harness.open();
+        ASSERT_TRUE(harness.run(sync_disk(*other, flushed)));
         EXPECT_TRUE(flushed.status.ok());
         lose_power(harness);
         lost = lost || harness.platter_byte(0) != kNew;

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/sim/member_audit.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "blockdev/bytes.h"
+#include "blockdev/checksum_table.h"
+#include "blockdev/superblock.h"
+
+namespace gemel::sim {
+
+using blockdev::ChecksumPage;
+using blockdev::IndexPage;
+using blockdev::kIndexEntries;
+using blockdev::kPageBlocks;
+using blockdev::Layout;
+using blockdev::PageName;
+using blockdev::PageState;
+using blockdev::Superblock;
+
+namespace {
+
+class Audit {
+public:
+    explicit Audit(Drive& drive) : drive_(drive), superblock_(blockdev::make_superblock_buffer()) {}
+
+    std::string run() {
+        if (!read_superblocks()) return fault_;
+        for (uint64_t root = 0; root < layout_.root_pages(); ++root) {
+            const PageName name = PageName::decode(superblock_->roots[root]);
+            IndexPage index;
+            if (!read_index(2, root, name, index)) continue;
+            for (uint64_t i = 0; i < kIndexEntries; ++i) {
+                audit_level1(root * kIndexEntries + i, PageName::decode(index.entries[i]));
+            }
+        }
+        return fault_;
+    }
+
+private:
+    void fault(const std::string& what) {
+        if (fault_.empty()) fault_ = drive_.options().path + ": " + what;
+    }
+
+    bool read_superblocks() {
+        const auto a = blockdev::make_superblock_buffer();
+        drive_.platter().read(0, writable_bytes_of(*a));
+        const char* fault_a = blockdev::superblock_fault(*a, 0);
+        if (fault_a != nullptr) fault(std::string("superblock A: ") + fault_a);
+        if (fault_a != nullptr) return false;
+        layout_ = blockdev::from_record(a->geometry);
+        const uint64_t offset_b = layout_.superblock_b_offset;
+        drive_.platter().read(offset_b, writable_bytes_of(*superblock_));
+        const char* fault_b = blockdev::superblock_fault(*superblock_, offset_b);
+        if (fault_b != nullptr) fault(std::string("superblock B: ") + fault_b);
+        if (fault_b != nullptr) return false;
+        if (a->generation > superblock_->generation) *superblock_ = *a;
+        return true;
+    }
+
+    // False if there is nothing below, or it is wrong.
+    bool read_index(unsigned level, uint64_t number, const PageName& name, IndexPage& page) {
+        if (name.state == PageState::never_written) return false;
+        const uint64_t offset = level == 2 ? layout_.root_page_offset(number, name.slot)
+                                           : layout_.index_page_offset(number, name.slot);
+        drive_.platter().read(offset, writable_bytes_of(page));
+        const uint64_t seed = blockdev::place_seed(superblock_->member, offset);
+        const bool whole = page.magic == blockdev::kIndexMagic && page.level == level &&
+                           page.number == number && page.checksum == name.checksum &&
+                           page.checksum == blockdev::index_page_checksum(page, seed);
+        if (!whole) fault("index page of level " + std::to_string(level) + " is not as named");
+        return whole;
+    }
+
+    void audit_level1(uint64_t number, const PageName& name) {
+        IndexPage index;
+        if (!read_index(1, number, name, index)) return;
+        for (uint64_t i = 0; i < kIndexEntries; ++i) {
+            const PageName below = PageName::decode(index.entries[i]);
+            const uint64_t page = number * kIndexEntries + i;
+            if (below.state == PageState::data) audit_page(page, below);
+        }
+    }
+
+    void audit_page(uint64_t page, const PageName& name) {
+        const std::string place = "checksum page " + std::to_string(page);
+        if (page >= layout_.volume_pages()) return fault(place + " lies beyond the volume");
+        const uint64_t offset = layout_.checksum_page_offset(page, name.slot);
+        ChecksumPage values;
+        drive_.platter().read(offset, writable_bytes_of(values));
+        const uint64_t seed = blockdev::place_seed(superblock_->member, offset);
+        if (ecc::hash64(bytes_of(values), seed) != name.checksum) {
+            return fault(place + " is not as named");
+        }
+        const ecc::BlockHasher hasher(superblock_->secret);
+        std::array<std::byte, kPageSize> data;
+        const uint64_t first = page * kPageBlocks;
+        const uint64_t count = std::min(kPageBlocks, layout_.volume_blocks() - first);
+        for (uint64_t i = 0; i < count; ++i) {
+            if (values.values[i] == 0) continue;
+            drive_.platter().read(layout_.home(first + i), data);
+            if (hasher.checksum(first + i, data.data()) == values.values[i]) continue;
+            fault("block " + std::to_string(first + i) + " is not what its checksum says");
+        }
+    }
+
+    Drive& drive_;
+    std::unique_ptr<Superblock> superblock_;
+    Layout layout_;
+    std::string fault_;
+};
+
+}  // namespace
+
+std::string audit_member(Drive& drive) { return Audit(drive).run(); }
+
+}  // namespace gemel::sim
