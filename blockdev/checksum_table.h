@@ -75,8 +75,8 @@ public:
     bool is_whole(const IndexPage& page, unsigned level, uint64_t number, uint64_t offset) const;
     // What a checksum page with these values has for its checksum in a slot.
     uint64_t page_checksum(uint64_t page, unsigned slot, const ChecksumPage& values) const;
-    // Rewrites a damaged index page if these entries are what its name says, where it lies, or if it
-    // does not stay there in the other slot with the next write_index(); else false.
+    // Rewrites a damaged index page if these entries are what its name says, where it lies, or if
+    // it does not stay there in the other slot with the next write_index(); else false.
     Task<Result<bool>> restore_index(unsigned level, uint64_t number, const IndexPage& entries);
     // Puts an index page with these entries in place of the damaged one: into the other slot, with
     // the next write_index().
