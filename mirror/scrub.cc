@@ -250,11 +250,12 @@ Task<void> Scrub::scrub_rest_of_members() {
     }
     // A pass has ended when what it found is healed.
     static_cast<void>(co_await healer_.drain(env_.now_ns() + 60 * kSecond));
-    if (healed_so_far() == healed_before_) co_return;
+    if (report().blocks_healed == 0) co_return;
     // And stays so if the power fails now. An error shows at the next flush of the volume again.
     for (size_t i = 0; i < members_.size() && !stopping_; ++i) {
-        const Status flushed = co_await members_[i]->flush();
-        if (flushed.ok()) continue;
+        if (!members_.readable(i)) continue;
+        const Status flushed = co_await members_.member(i).flush();
+        if (flushed.ok() || !members_.readable(i)) continue;
         health_.note(i, "event=flush_failed error=\"" + flushed.error().text() + "\"");
     }
 }
