@@ -16,6 +16,11 @@ inline constexpr size_t kBlockSize = 4096;
 // so that a block of another volume, or one made to collide, never passes.
 using VolumeSecret = std::array<std::byte, 32>;
 
+// False in the build that exists only to measure what checksums cost (CMake option
+// GEMEL_WITHOUT_CHECKSUMS): every block has the same checksum there, so damage goes unnoticed.
+// Neither build opens the other one's members, since hash64() differs as well.
+extern const bool kBlocksAreHashed;
+
 // Plain XXH3-64 of `data`; `seed` ties the value to a place.
 uint64_t hash64(std::span<const std::byte> data, uint64_t seed = 0);
 

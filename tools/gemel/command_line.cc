@@ -9,6 +9,7 @@
 #include <charconv>
 
 #include "tools/config/units.h"
+#include "tools/gemel/version.h"
 
 namespace gemel::tools {
 
@@ -315,7 +316,7 @@ void check_first_word(const CLI::App& root, int argc, const char* const* argv) {
 
 Arguments parse_command_line(int argc, const char* const* argv) {
     CLI::App root("Gemel: one reliable disk, kept on several members", "gemel");
-    root.set_version_flag("--version", "gemel " GEMEL_VERSION);
+    root.set_version_flag("--version", std::string("gemel ") + version_text());
     root.require_subcommand(1);
     root.footer(
         "'gemel COMMAND --help' describes each. Exit codes: 0 done, 1 failed, 2 wrong use.");

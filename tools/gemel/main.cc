@@ -10,6 +10,7 @@
 #include "tools/gemel/command_line.h"
 #include "tools/gemel/plain_text.h"
 #include "tools/gemel/verbs.h"
+#include "tools/gemel/version.h"
 
 namespace gemel::tools {
 
@@ -29,6 +30,7 @@ void occupy_standard_descriptors() {
 
 int run(int argc, char** argv) {
     occupy_standard_descriptors();
+    if (!ecc::kBlocksAreHashed) complain((std::string("this is ") + version_text()).c_str());
     try {
         const Arguments arguments = parse_command_line(argc, argv);
         int code = std::visit([](const auto& verb) { return run_verb(verb); }, arguments);

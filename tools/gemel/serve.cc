@@ -20,6 +20,7 @@
 #include "tools/gemel/run_task.h"
 #include "tools/gemel/server_log.h"
 #include "tools/gemel/verbs.h"
+#include "tools/gemel/version.h"
 
 namespace gemel::tools {
 
@@ -180,7 +181,7 @@ private:
         VolumeStatus status;
         status.file = plan_.file;
         status.report = volume_->report();
-        status.server = ServerFacts{static_cast<uint64_t>(getpid()), GEMEL_VERSION,
+        status.server = ServerFacts{static_cast<uint64_t>(getpid()), version_text(),
                                     (env_.now_ns() - started_ns_) / kSecond, addresses_};
         return status;
     }
