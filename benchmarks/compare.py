@@ -6,23 +6,14 @@ README.md has the method. Everything it makes is removed at the end, also after 
 """
 
 import argparse
-import datetime
-import fcntl
 import json
 import os
-import platform
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 
 import fio_run
 import report
 import subjects
+from workspace import GIB, ROOT, caption, first_line, in_turn, machine_facts, measure_in
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-GIB = 1 << 30
 DEVICE_SIZE = 2 * GIB
 SPARSE_SIZE = 64 * GIB
 # Files of every subject: Gemel's two members with their logs, quorum's two, three raw ones.
@@ -74,57 +65,9 @@ def parse_arguments():
     return arguments
 
 
-class Workspace:
-    """A folder for the big files and one for the sockets; both vanish with it."""
-
-    def __init__(self, folder):
-        os.makedirs(folder, exist_ok=True)
-        self.lock = open(os.path.join(folder, "lock"), "w", encoding="ascii")
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.exit(f"another comparison is running in {folder}")
-        self.folder = os.path.join(folder, "work")
-        # Left by a comparison that was killed; the lock says that it is over.
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.makedirs(self.folder)
-        free = shutil.disk_usage(self.folder).free
-        if free < FREE_BYTES_WANTED:
-            sys.exit(f"{folder} has {free / GIB:.0f} GiB free, {FREE_BYTES_WANTED / GIB:.0f} wanted")
-        # Short, since a socket's path has at most 107 bytes.
-        self.sockets = tempfile.mkdtemp(prefix="gemel-bench-")
-        self.running = []
-
-    def start(self, name, size, suffix=""):
-        subject = subjects.SUBJECTS[name](
-            os.path.join(self.folder, name + suffix), self.sockets, size)
-        self.running.append(subject)
-        subject.start()
-        return subject
-
-    def stop(self, subject):
-        self.running.remove(subject)
-        subject.stop()
-
-    def close(self):
-        for subject in list(self.running):
-            try:
-                self.stop(subject)
-            except RuntimeError as problem:
-                print(problem, file=sys.stderr)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.rmtree(self.sockets, ignore_errors=True)
-
-
-def in_turn(names, round_number):
-    """Each round begins with another subject, so that a drift hits all of them alike."""
-    shift = round_number % len(names)
-    return names[shift:] + names[:shift]
-
-
 def measure_sparse(workspace, name, job, runtime_s):
     """On a fresh, large, empty device: every round allocates anew."""
-    subject = workspace.start(name, SPARSE_SIZE, "-sparse")
+    subject = workspace.start(subjects.SUBJECTS[name], SPARSE_SIZE, "-sparse")
     try:
         return fio_run.measure(subject, job, runtime_s)
     finally:
@@ -136,7 +79,7 @@ def measure_all(workspace, arguments):
     if any(not job.endswith("_sparse") for job in arguments.jobs):
         for name in arguments.subjects:
             print(f"writing {subjects.SUBJECTS[name].title} full", flush=True)
-            filled[name] = workspace.start(name, DEVICE_SIZE)
+            filled[name] = workspace.start(subjects.SUBJECTS[name], DEVICE_SIZE)
             fio_run.fill(filled[name])
 
     rounds = {job: {name: [] for name in arguments.subjects} for job in arguments.jobs}
@@ -154,25 +97,8 @@ def measure_all(workspace, arguments):
     return rounds
 
 
-def first_line(command):
-    try:
-        return subprocess.run(command, capture_output=True, text=True,
-                              check=False).stdout.split("\n")[0].strip()
-    except FileNotFoundError:
-        return ""
-
-
 def facts(arguments):
-    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-        models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": first_line(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"]),
-        "kernel": platform.release(),
-        "processors": f"{os.cpu_count()} x {models[0] if models else platform.machine()}",
-        "file_system": first_line(
-            ["findmnt", "-n", "-o", "FSTYPE", "-T", arguments.dir]),
-        "fio": first_line(["fio", "--version"]),
+    return machine_facts(arguments.dir) | {
         "qemu": first_line(["qemu-storage-daemon", "--version"]),
         "rounds": arguments.rounds,
         "runtime_s": arguments.runtime,
@@ -185,9 +111,8 @@ def publish(rounds, arguments):
     summary = report.summarise(rounds)
     titles = {name: subjects.SUBJECTS[name].title for name in arguments.subjects}
     run = facts(arguments)
-    caption = (f"{run['date']}, {run['processors']}, Linux {run['kernel']}, {run['file_system']}: "
-               f"medians of {run['rounds']} rounds of {run['runtime_s']} s")
-    text = "\n".join([caption, *report.table(summary, titles, GOALS), ""])
+    title = f"{caption(run)}: medians of {run['rounds']} rounds of {run['runtime_s']} s"
+    text = "\n".join([title, *report.table(summary, titles, GOALS), ""])
     os.makedirs(arguments.results, exist_ok=True)
     base = os.path.join(arguments.results, "compare")
     with open(base + ".json", "w", encoding="utf-8") as file:
@@ -196,31 +121,14 @@ def publish(rounds, arguments):
         file.write("\n")
     with open(base + ".txt", "w", encoding="utf-8") as file:
         file.write(text)
-    report.plot(summary, titles, base + ".png", caption)
+    report.plot(summary, titles, base + ".png", title)
     print("\n" + text + f"\nalso as {base}.json, .txt and .png")
-
-
-def stop_by_signal(number, _frame):
-    # Leaves through every `finally`, like Ctrl-C.
-    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def main():
     arguments = parse_arguments()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop_by_signal)
-    workspace = Workspace(arguments.dir)
-    try:
-        rounds = measure_all(workspace, arguments)
-    except KeyboardInterrupt:
-        print("interrupted; cleaning up", file=sys.stderr)
-        sys.exit(130)
-    except RuntimeError as problem:
-        sys.exit(str(problem))
-    finally:
-        # A second Ctrl-C must not leave gigabytes and servers behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        workspace.close()
+    rounds = measure_in(arguments.dir, FREE_BYTES_WANTED,
+                        lambda workspace: measure_all(workspace, arguments))
     publish(rounds, arguments)
 
 
