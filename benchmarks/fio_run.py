@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs one fio job on one subject and reads its JSON."""
 
+import contextlib
 import json
 import os
 import signal
@@ -29,9 +30,13 @@ def job_text(subject, job):
             + body.replace(f"[{job}]", f"[{job}_second]") + f"filename={second}\n")
 
 
+def untimed_engine(subject):
+    return read_job(subject.engine).replace("time_based=1\nruntime=${RUNTIME}\nramp_time=1\n", "")
+
+
 def fill_text(subject):
     """Writes the whole device once, so that no later write allocates."""
-    text = read_job(subject.engine).replace("time_based=1\nruntime=${RUNTIME}\nramp_time=1\n", "")
+    text = untimed_engine(subject)
     job = "[fill]\nrw=write\nbs=1m\niodepth=8\n"
     if not isinstance(subject, RawPair):
         return text + job
@@ -39,23 +44,51 @@ def fill_text(subject):
     return text + job + job.replace("fill", "fill_second") + f"filename={second}\n"
 
 
-def run_fio(text, subject, runtime_s):
+def start_fio(text, subject, runtime_s):
     environment = dict(os.environ, RUNTIME=str(runtime_s), **subject.environment())
     process = subprocess.Popen(
         ["fio", "--output-format=json", "-"], env=environment, text=True, process_group=0,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         preexec_fn=die_with_parent)
+    process.stdin.write(text)
+    process.stdin.close()
+    process.stdin = None  # Else communicate() would flush it.
+    return process
+
+
+def finish_fio(process, subject, timeout_s, codes=(0,)):
     try:
-        out, errors = process.communicate(text, timeout=runtime_s + GRACE_SECONDS)
+        out, errors = process.communicate(timeout=timeout_s)
     except BaseException:
         # fio's own children are in its group.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
-    if process.returncode != 0:
+    if process.returncode not in codes:
         raise RuntimeError(f"fio failed on {subject.title}:\n{errors}{out[-2000:]}")
     # fio may print notes before the JSON.
     return json.loads(out[out.index("{"):])
+
+
+def run_fio(text, subject, runtime_s):
+    return finish_fio(start_fio(text, subject, runtime_s), subject, runtime_s + GRACE_SECONDS)
+
+
+@contextlib.contextmanager
+def running(text, subject):
+    """fio in the background; gives a call that has it end before its time."""
+    process = start_fio(text, subject, 0)
+
+    def stop():
+        os.kill(process.pid, signal.SIGINT)
+        finish_fio(process, subject, GRACE_SECONDS, codes=(0, 128))  # 128: ended by a signal.
+
+    try:
+        yield stop
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def fill(subject):

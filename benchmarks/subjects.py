@@ -131,8 +131,14 @@ class Gemel(Subject):
     title = "Gemel, 2 members"
     binary = ""
 
+    def members(self):
+        return [os.path.join(self.folder, name) for name in ("a.img", "b.img")]
+
+    def serve_options(self):
+        return []
+
     def prepare(self):
-        members = [os.path.join(self.folder, name) for name in ("a.img", "b.img")]
+        members = self.members()
         subprocess.run(
             [self.binary, "create", "bench", "--size", str(self.size),
              "--member", members[0], "--member", members[1], "--dir", self.folder],
@@ -140,7 +146,7 @@ class Gemel(Subject):
 
     def command(self):
         return [self.binary, "serve", os.path.join(self.folder, "bench.toml"),
-                "--nbd", "unix:" + self.socket]
+                "--nbd", "unix:" + self.socket, *self.serve_options()]
 
 
 class QemuSubject(Subject):

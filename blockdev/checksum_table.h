@@ -88,9 +88,10 @@ public:
     // The page whose table could not be read last, for whoever repairs it; forgets it.
     std::optional<uint64_t> take_suspect() { return std::exchange(suspect_, std::nullopt); }
 
-    // --- For the scrub: looks at what is on the disk, whatever is in memory. A structure that is
-    // not what its name says is rewritten if its content is in memory, else TableFault says which
-    // it is.
+    // --- For the scrub: looks at what is on the disk, whatever is in memory: at the checksum page
+    // and, with the first page that an index page names, at that one, too. A structure that is not
+    // what its name says is rewritten if its content is in memory, else TableFault says which it
+    // is.
     struct Inspection {
         TableFault fault = TableFault::none;
         uint64_t rewritten = 0;
@@ -126,7 +127,8 @@ private:
     Task<Result<const ChecksumPage*>> try_load_page(uint64_t page);
     BufferPool::Buffer make_index(unsigned level, uint64_t number, const IndexPage& entries);
     Task<Status> write_and_read_back(uint64_t offset, std::span<const std::byte> bytes);
-    Task<Result<bool>> is_on_disk(uint64_t offset, uint64_t checksum, bool is_index);
+    Task<bool> index_is_on_disk(uint64_t offset, uint64_t checksum);
+    Task<bool> page_is_on_disk(uint64_t page);
     const ChecksumPage* cached(uint64_t page);
     const ChecksumPage* cache(uint64_t page, const ChecksumPage& values);
 

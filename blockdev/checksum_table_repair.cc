@@ -93,20 +93,34 @@ Task<Result<bool>> ChecksumTable::restore_page(uint64_t page, const ChecksumPage
     co_return true;
 }
 
-Task<Result<bool>> ChecksumTable::is_on_disk(uint64_t offset, uint64_t checksum, bool is_index) {
+Task<bool> ChecksumTable::index_is_on_disk(uint64_t offset, uint64_t checksum) {
     AlignedBytes buffer = allocate_aligned(kBlockSize);
     const Status status = co_await disk_.read(offset, {buffer.get(), kBlockSize});
     if (!status.ok()) co_return false;
-    const uint64_t seed = place_seed(member_, offset);
-    if (!is_index) co_return ecc::hash64({buffer.get(), kBlockSize}, seed) == checksum;
     const auto& page = *reinterpret_cast<const IndexPage*>(buffer.get());
-    co_return page.checksum == checksum&& index_page_checksum(page, seed) == checksum;
+    co_return page.checksum == checksum&& index_page_checksum(page, place_seed(member_, offset)) ==
+        checksum;
+}
+
+// What is read and good is kept: whoever looks at a page's table wants its checksums next.
+Task<bool> ChecksumTable::page_is_on_disk(uint64_t page) {
+    AlignedBytes buffer = allocate_aligned(sizeof(ChecksumPage));
+    const PageName name = PageName::decode(*loaded_entry(page));
+    const uint64_t offset = layout_.checksum_page_offset(page, name.slot);
+    const Status status = co_await disk_.read(offset, {buffer.get(), sizeof(ChecksumPage)});
+    if (!status.ok()) co_return false;
+    const auto& values = *reinterpret_cast<const ChecksumPage*>(buffer.get());
+    if (page_checksum(page, name.slot, values) != name.checksum) co_return false;
+    cache(page, values);
+    co_return true;
 }
 
 Task<Result<ChecksumTable::Inspection>> ChecksumTable::inspect(uint64_t page) {
     Inspection found;
     const uint64_t level1 = page / kIndexEntries;
     const uint64_t numbers[] = {0, level1, level1 / kIndexEntries};
+    const bool begins[] = {true, page % kIndexEntries == 0,
+                           page % (kIndexEntries * kIndexEntries) == 0};
     for (const unsigned level : {2u, 1u}) {
         const uint64_t number = numbers[level];
         const Status loaded = co_await load_index(level, number);
@@ -116,10 +130,10 @@ Task<Result<ChecksumTable::Inspection>> ChecksumTable::inspect(uint64_t page) {
         }
         const PageName name = PageName::decode(parent_entry(level, number));
         if (name.state != PageState::data || levels_[level].dirty_set.contains(number)) continue;
+        if (!begins[level]) continue;
         const uint64_t offset = index_offset(level, number, name.slot);
-        const Result<bool> good = co_await is_on_disk(offset, name.checksum, true);
-        if (!good.ok()) co_return good.error();
-        if (good.value()) continue;
+        const bool good = co_await index_is_on_disk(offset, name.checksum);
+        if (good) continue;
         const Status written =
             co_await write_and_read_back(offset, bytes_of(index_page(level, number)));
         if (!written.ok()) co_return written.error();
@@ -127,10 +141,8 @@ Task<Result<ChecksumTable::Inspection>> ChecksumTable::inspect(uint64_t page) {
     }
     const PageName name = PageName::decode(*loaded_entry(page));
     if (name.state != PageState::data) co_return found;
-    const uint64_t offset = layout_.checksum_page_offset(page, name.slot);
-    const Result<bool> good = co_await is_on_disk(offset, name.checksum, false);
-    if (!good.ok()) co_return good.error();
-    if (good.value()) co_return found;
+    const bool good = co_await page_is_on_disk(page);
+    if (good) co_return found;
     const ChecksumPage* values = cached(page);
     if (values == nullptr) {
         found.fault = TableFault::page;

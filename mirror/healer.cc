@@ -100,6 +100,9 @@ Task<bool> Healer::repair_tables(uint64_t page) {
 }
 
 Task<void> Healer::heal(size_t member, uint64_t block) {
+    // Before it waits: the other place of a write that went astray may be looked at meanwhile.
+    recent_.push_back({member, block, nullptr});
+    if (recent_.size() > kRecentMax) recent_.pop_front();
     RangeLock::Hold hold(locks_, block, block + 1, RangeLock::Mode::exclusive);
     co_await hold;
     if (stopping_ || !members_.readable(member)) co_return;
@@ -124,7 +127,10 @@ Task<void> Healer::heal(size_t member, uint64_t block) {
         lose(block);
         co_return;
     }
+    co_await explain_others_by(member, block);
     const DamageCause cause = co_await cause_of(member, block, good.get());
+    if (!members_.readable(member)) co_return;
+    health_.found(member, cause, block);
     const Status healed = co_await bad.rewrite(block, good.get());
     if (!members_.readable(member)) co_return;
     if (!healed.ok()) {
@@ -174,8 +180,6 @@ Task<Result<uint64_t>> Healer::current_checksum(uint64_t block) {
 }
 
 Task<DamageCause> Healer::cause_of(size_t member, uint64_t block, const std::byte* good) {
-    recent_.push_back(block);
-    if (recent_.size() > kRecentMax) recent_.pop_front();
     AlignedBytes found = allocate_aligned(kBlockSize);
     const Status read = co_await members_.member(member).read_raw(block, 1, found.get());
     if (!read.ok()) co_return DamageCause::unreadable;
@@ -185,13 +189,38 @@ Task<DamageCause> Healer::cause_of(size_t member, uint64_t block, const std::byt
     if (previous.ok() && previous.value() == checksum) co_return DamageCause::lost_write;
     const bool elsewhere = co_await belongs_elsewhere(member, block, found.get());
     if (elsewhere) co_return DamageCause::misdirected;
-    co_return cause_of_difference(found.get(), good);
+    const DamageCause cause = cause_of_difference(found.get(), good);
+    if (cause == DamageCause::bit_rot) keep_unexplained(member, block, std::move(found));
+    co_return cause;
+}
+
+void Healer::keep_unexplained(size_t member, uint64_t block, AlignedBytes content) {
+    for (Recent& recent : recent_) {
+        if (recent.member != member || recent.block != block) continue;
+        recent.unexplained = std::move(content);
+        return;
+    }
+}
+
+// A write that went astray leaves two bad blocks, and the one that it hit may be found first: only
+// the other one, where it is missing, tells where the content belongs.
+Task<void> Healer::explain_others_by(size_t member, uint64_t block) {
+    const Result<uint64_t> expected = co_await members_.member(member).home_checksum(block);
+    if (!expected.ok() || !members_.readable(member)) co_return;
+    for (Recent& recent : recent_) {
+        if (recent.member != member || recent.unexplained == nullptr) continue;
+        if (members_.hasher().checksum(block, recent.unexplained.get()) != expected.value())
+            continue;
+        recent.unexplained.reset();
+        health_.recount(member, DamageCause::bit_rot, DamageCause::misdirected, recent.block);
+    }
 }
 
 // Whether it is what another block should hold: one of those that were bad lately, since a write
 // that went astray leaves two of them behind, or one whose number differs in one bit.
 Task<bool> Healer::belongs_elsewhere(size_t member, uint64_t block, const std::byte* content) {
-    std::vector<uint64_t> candidates(recent_.begin(), recent_.end());
+    std::vector<uint64_t> candidates;
+    for (const Recent& recent : recent_) candidates.push_back(recent.block);
     for (const auto& [suspect, members] : suspects_) {
         if (candidates.size() >= 2 * kRecentMax) break;
         candidates.push_back(suspect);

@@ -53,11 +53,19 @@ public:
     static constexpr size_t kConcurrency = 8;
 
 private:
+    // A block that was bad lately, and what was found there as long as nothing explains it.
+    struct Recent {
+        size_t member = 0;
+        uint64_t block = 0;
+        AlignedBytes unexplained;
+    };
     Task<void> heal_suspect(uint64_t block, uint32_t members);
     Task<Status> fetch_from_outside(uint64_t block, std::byte* out);
     Task<Result<uint64_t>> current_checksum(uint64_t block);
     Task<DamageCause> cause_of(size_t member, uint64_t block, const std::byte* good);
     Task<bool> belongs_elsewhere(size_t member, uint64_t block, const std::byte* content);
+    void keep_unexplained(size_t member, uint64_t block, AlignedBytes content);
+    Task<void> explain_others_by(size_t member, uint64_t block);
     void forget_lost(BlockRange range);
 
     Env& env_;
@@ -65,7 +73,7 @@ private:
     RangeLock& locks_;
     HealthKeeper& health_;
     std::map<uint64_t, uint32_t> suspects_;  // Block to a bit per member.
-    std::deque<uint64_t> recent_;            // Blocks that were bad lately.
+    std::deque<Recent> recent_;
     size_t healing_ = 0;
     bool stopping_ = false;
     Event changed_;

@@ -53,6 +53,49 @@ void HealthKeeper::note_table(size_t member, uint64_t page, bool whole, uint64_t
                      " page=" + std::to_string(page));
 }
 
+void HealthKeeper::found(size_t member, DamageCause cause, uint64_t block) {
+    const auto index = static_cast<size_t>(cause);
+    BlockSet& blocks = found_[member][index];
+    if (blocks.contains(block)) return;
+    uint64_t listed = 0;
+    for (const uint64_t count : found_counts_) listed += count;
+    ++found_counts_[index];
+    if (listed < kFoundBlocksMax) blocks.add({block, 1});
+}
+
+void HealthKeeper::recount(size_t member, DamageCause thought, DamageCause cause, uint64_t block) {
+    uint64_t& counted = damage_[member][static_cast<size_t>(thought)];
+    if (counted != 0) {
+        --counted;
+        count(member, cause);
+    }
+    BlockSet& blocks = found_[member][static_cast<size_t>(thought)];
+    if (blocks.contains(block)) {
+        blocks.remove({block, 1});
+        --found_counts_[static_cast<size_t>(thought)];
+        found(member, cause, block);
+    }
+    note(member, std::string("event=explained block=") + std::to_string(block) +
+                     " cause=" + kDamageCauseNames[static_cast<size_t>(cause)]);
+}
+
+std::vector<DamagedRange> HealthKeeper::found_ranges() const {
+    std::vector<DamagedRange> all;
+    for (size_t member = 0; member < found_.size(); ++member) {
+        for (size_t cause = 0; cause < kDamageCauses; ++cause) {
+            for (const BlockRange& range : found_[member][cause].ranges()) {
+                all.push_back({member, static_cast<DamageCause>(cause), range});
+            }
+        }
+    }
+    return all;
+}
+
+void HealthKeeper::forget_found() {
+    for (auto& by_cause : found_) by_cause = {};
+    found_counts_ = {};
+}
+
 void HealthKeeper::touch() {
     changed_ = true;
     wake_.notify_all();

@@ -10,9 +10,8 @@
 
 #include "blockdev/env.h"
 #include "blockdev/member.h"
-#include "mirror/block_set.h"
-#include "mirror/damage.h"
 #include "mirror/member_set.h"
+#include "mirror/scrub_report.h"
 
 namespace gemel::mirror {
 
@@ -47,6 +46,16 @@ public:
     // at `repaired_before`, or could not be.
     void note_table(size_t member, uint64_t page, bool whole, uint64_t repaired_before);
     void count(size_t member, DamageCause cause) { ++damage_[member][static_cast<size_t>(cause)]; }
+    // A block of a member was found to be damaged, whether or not it can be healed.
+    void found(size_t member, DamageCause cause, uint64_t block);
+    // It turned out to have another cause than was thought when it was found and counted.
+    void recount(size_t member, DamageCause thought, DamageCause cause, uint64_t block);
+    // What was found since forget_found(): how many blocks, and which; not more than
+    // kFoundBlocksMax are told one from the other. In this process only.
+    const DamageCounts& found_counts() const { return found_counts_; }
+    std::vector<DamagedRange> found_ranges() const;
+    void forget_found();
+    static constexpr uint64_t kFoundBlocksMax = 1 << 16;
     // Something else that is saved has changed.
     void touch();
 
@@ -66,6 +75,8 @@ private:
     MemberSet& members_;
     std::array<DamageCounts, blockdev::kMaximumMembers> damage_{};
     std::array<LastEvent, blockdev::kMaximumMembers> events_;
+    std::array<std::array<BlockSet, kDamageCauses>, blockdev::kMaximumMembers> found_;
+    DamageCounts found_counts_{};
     BlockSet lost_;
     ScrubPlace scrub_;
     bool changed_ = false;

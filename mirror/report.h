@@ -8,9 +8,7 @@
 #include <vector>
 
 #include "blockdev/uuid.h"
-#include "mirror/block_set.h"
-#include "mirror/damage.h"
-#include "mirror/scrub.h"
+#include "mirror/scrub_report.h"
 
 namespace gemel::mirror {
 

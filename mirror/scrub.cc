@@ -11,7 +11,6 @@ namespace gemel::mirror {
 using blockdev::kBlockSize;
 using blockdev::kPageBlocks;
 using blockdev::Member;
-using blockdev::MemberCounters;
 using blockdev::PageValues;
 using blockdev::PageVersion;
 
@@ -20,19 +19,23 @@ namespace {
 constexpr uint64_t kClientShare = 9;  // Times the scrub's own time, as long as there are clients.
 constexpr uint64_t kRestMax_ns = 60 * kSecond;
 constexpr uint64_t kLookAgain_ns = 3600 * kSecond;  // At the clock, which may be set.
-constexpr uint64_t kSavePages = 512;                // How often the place is written down.
+constexpr uint64_t kPagesAhead = 2;                 // Tables are read before their data.
+constexpr uint64_t kSaveEvery_ns = 30 * kSecond;    // What a crash costs a pass at most.
+
+static_assert(kPageBlocks % Scrub::kPieceBlocks == 0);
+static_assert(Scrub::kPieceBlocks % Scrub::kPolitePieceBlocks == 0);
 
 // A member that leaves takes its counts along.
 uint64_t since(uint64_t sum, uint64_t before) { return sum - std::min(sum, before); }
 
 }  // namespace
 
-uint64_t scrub_rest_ns(uint64_t work_ns, bool clients_active, bool wanted, uint64_t interval_ns,
-                       uint64_t pages) {
-    uint64_t rest = 0;
-    if (clients_active) rest = kClientShare * work_ns;
-    if (!wanted) rest = std::max(rest, interval_ns / 2 / std::max<uint64_t>(pages, 1));
-    return std::min(rest, kRestMax_ns);
+uint64_t scrub_rest_for_clients_ns(uint64_t work_ns) {
+    return std::min(work_ns, kRestMax_ns / kClientShare) * kClientShare;
+}
+
+uint64_t scrub_rest_for_schedule_ns(uint64_t interval_ns, uint64_t pages) {
+    return std::min(interval_ns / 2 / std::max<uint64_t>(pages, 1), kRestMax_ns);
 }
 
 Scrub::Scrub(Env& env, MemberSet& members, RangeLock& locks, Healer& healer, HealthKeeper& health,
@@ -44,7 +47,8 @@ Scrub::Scrub(Env& env, MemberSet& members, RangeLock& locks, Healer& healer, Hea
       health_(health),
       options_(options),
       pages_(members_.layout().volume_pages()),
-      wake_(env) {}
+      wake_(env),
+      progress_(env) {}
 
 void Scrub::start() {
     wanted_ = true;
@@ -54,12 +58,17 @@ void Scrub::start() {
 void Scrub::stop() {
     stopping_ = true;
     wake_.notify_all();
+    progress_.notify_all();
 }
 
-uint64_t Scrub::sum_of(uint64_t blockdev::MemberCounters::* counter) const {
-    uint64_t sum = 0;
+Scrub::Counts Scrub::counts_so_far() const {
+    Counts sum;
     for (size_t i = 0; i < members_.size(); ++i) {
-        if (members_[i].member != nullptr) sum += members_.member(i).counters().*counter;
+        if (members_[i].member == nullptr) continue;
+        const blockdev::MemberCounters& counters = members_.member(i).counters();
+        sum.blocks_healed += counters.blocks_healed;
+        sum.tables_repaired += counters.tables_repaired;
+        sum.logs_healed += counters.log_blocks_healed;
     }
     return sum;
 }
@@ -74,9 +83,12 @@ ScrubReport Scrub::report() const {
     report.finished_s = place.finished_s;
     report.passes = place.passes;
     report.blocks_checked = blocks_checked_;
-    report.blocks_healed = since(sum_of(&MemberCounters::blocks_healed), healed_before_);
-    report.tables_repaired = since(sum_of(&MemberCounters::tables_repaired), repaired_before_);
-    report.logs_healed = since(sum_of(&MemberCounters::log_blocks_healed), logs_healed_before_);
+    const Counts counts = counts_so_far();
+    report.blocks_healed = since(counts.blocks_healed, counts_before_.blocks_healed);
+    report.tables_repaired = since(counts.tables_repaired, counts_before_.tables_repaired);
+    report.logs_healed = since(counts.logs_healed, counts_before_.logs_healed);
+    report.found = health_.found_counts();
+    report.damage = health_.found_ranges();
     const uint64_t done = place.next_page - std::min(place.next_page, pass_began_page_);
     if (running_ && done != 0) {
         const uint64_t spent_s = (env_.now_ns() - pass_began_ns_) / kSecond;
@@ -110,6 +122,24 @@ Task<bool> Scrub::wait_for_pass() {
 }
 
 Task<void> Scrub::make_pass() {
+    begin_pass();
+    Scope reads(env_);
+    reads.start(go_ahead_with_tables(health_.scrub().next_page));
+    for (uint64_t page = health_.scrub().next_page; page < pages_ && !stopping_; ++page) {
+        co_await scrub_page(page, reads);
+        if (wanted_ || page + 1 == pages_) continue;
+        const uint64_t rest = scrub_rest_for_schedule_ns(options_.interval_s * kSecond, pages_);
+        co_await rest_until(env_.now_ns() + rest);
+    }
+    co_await reads.join();
+    parts_left_.clear();
+    if (!stopping_) co_await scrub_rest_of_members();
+    running_ = false;
+    buffers_.clear();
+    if (!stopping_) end_pass();
+}
+
+void Scrub::begin_pass() {
     ScrubPlace& place = health_.scrub();
     if (!place.under_way() || wanted_) {
         place.next_page = 0;
@@ -118,24 +148,18 @@ Task<void> Scrub::make_pass() {
     running_ = true;
     pass_began_ns_ = env_.now_ns();
     pass_began_page_ = place.next_page;
+    page_begun_ = place.next_page;
+    saved_ns_ = pass_began_ns_;
+    requests_seen_ = client_requests_;
     blocks_checked_ = 0;
-    healed_before_ = sum_of(&MemberCounters::blocks_healed);
-    repaired_before_ = sum_of(&MemberCounters::tables_repaired);
-    logs_healed_before_ = sum_of(&MemberCounters::log_blocks_healed);
+    counts_before_ = counts_so_far();
+    health_.forget_found();
     env_.log(LogLevel::info, "event=scrub_begins page=" + std::to_string(place.next_page) +
                                  " pages=" + std::to_string(pages_));
-    while (place.next_page < pages_ && !stopping_) {
-        const uint64_t began = env_.now_ns();
-        const uint64_t requests = client_requests_;
-        co_await scrub_page(place.next_page);
-        if (stopping_) break;
-        ++place.next_page;
-        if (place.next_page % kSavePages == 0) health_.touch();
-        co_await rest(env_.now_ns() - began, requests);
-    }
-    if (!stopping_) co_await scrub_rest_of_members();
-    running_ = false;
-    if (stopping_) co_return;
+}
+
+void Scrub::end_pass() {
+    ScrubPlace& place = health_.scrub();
     wanted_ = false;
     place.finished_s = std::max<uint64_t>(env_.wall_clock_s(), place.started_s);
     ++place.passes;
@@ -148,41 +172,102 @@ Task<void> Scrub::make_pass() {
                                  " unrecoverable=" + std::to_string(health_.lost().size()));
 }
 
-Task<void> Scrub::rest(uint64_t work_ns, uint64_t requests_before) {
-    const bool active = client_requests_ != requests_before;
-    const uint64_t rest =
-        scrub_rest_ns(work_ns, active, wanted_, options_.interval_s * kSecond, pages_);
-    const uint64_t until = env_.now_ns() + rest;
+// Until then, or until somebody asks for speed.
+Task<void> Scrub::rest_until(uint64_t time_ns) {
     const bool was_wanted = wanted_;
-    while (!stopping_ && wanted_ == was_wanted && env_.now_ns() < until) {
-        co_await wake_.wait_until(until);
+    while (!stopping_ && wanted_ == was_wanted && env_.now_ns() < time_ns) {
+        co_await wake_.wait_until(time_ns);
     }
 }
 
-Task<void> Scrub::scrub_page(uint64_t page) {
-    co_await scrub_tables(page);
-    co_await compare_tables(page);
-    const uint64_t end = std::min((page + 1) * kPageBlocks, members_.layout().volume_blocks());
-    Scope scope(env_);
-    for (uint64_t block = page * kPageBlocks; block < end; block += kChunkBlocks) {
-        scope.start(scrub_data(block, std::min(kChunkBlocks, end - block)));
+bool Scrub::clients_are_there() {
+    if (client_requests_ != requests_seen_) {
+        requests_seen_ = client_requests_;
+        clients_seen_ns_ = env_.now_ns();
     }
-    co_await scope.join();
+    return clients_seen_ns_ != 0 && env_.now_ns() < clients_seen_ns_ + kQuiet_ns;
+}
+
+// Returns when all reads of the page have been started; they end in `reads`.
+Task<void> Scrub::scrub_page(uint64_t page, Scope& reads) {
+    parts_left_.push_back(1);
+    page_begun_ = page;
+    progress_.notify_all();
+    while (tables_until_ <= page && !stopping_) co_await progress_.wait();
+    const uint64_t end = std::min((page + 1) * kPageBlocks, members_.layout().volume_blocks());
+    for (uint64_t block = page * kPageBlocks; block < end && !stopping_;) {
+        const bool polite = clients_are_there();
+        co_await wait_for_pieces(polite ? 0 : kPiecesAtOnce - 1);
+        if (stopping_) break;
+        const uint64_t began = env_.now_ns();
+        const uint64_t count = std::min(polite ? kPolitePieceBlocks : kPieceBlocks, end - block);
+        ++parts_left_[page - health_.scrub().next_page];
+        ++pieces_in_flight_;
+        reads.start(scrub_data(page, block, count));
+        block += count;
+        if (!polite) continue;
+        co_await wait_for_pieces(0);
+        co_await rest_until(env_.now_ns() + scrub_rest_for_clients_ns(env_.now_ns() - began));
+    }
+    part_done(page);
+}
+
+// Their reads are small and each needs the one before: behind the large ones they would be waited
+// for.
+Task<void> Scrub::go_ahead_with_tables(uint64_t first_page) {
+    tables_until_ = first_page;
+    for (uint64_t page = first_page; page < pages_ && !stopping_; ++page) {
+        while (page > page_begun_ + kPagesAhead && !stopping_) co_await progress_.wait();
+        if (stopping_) break;
+        co_await scrub_tables(page);
+        co_await compare_tables(page);
+        tables_until_ = page + 1;
+        progress_.notify_all();
+    }
+}
+
+Task<void> Scrub::wait_for_pieces(size_t most) {
+    while (pieces_in_flight_ > most) co_await progress_.wait();
+}
+
+// Pages may be done in another order than they were begun; the place is where the first one is not.
+void Scrub::part_done(uint64_t page) {
+    if (stopping_) return;  // Then what looks done may have been passed over.
+    ScrubPlace& place = health_.scrub();
+    --parts_left_[page - place.next_page];
+    while (!parts_left_.empty() && parts_left_.front() == 0) {
+        parts_left_.pop_front();
+        ++place.next_page;
+    }
+    if (env_.now_ns() < saved_ns_ + kSaveEvery_ns) return;
+    saved_ns_ = env_.now_ns();
+    health_.touch();
 }
 
 Task<void> Scrub::scrub_tables(uint64_t page) {
+    std::vector<uint8_t> whole(members_.size(), 1);
+    std::vector<uint64_t> before(members_.size());
+    Scope scope(env_);
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (!members_.readable(i)) continue;
+        before[i] = members_.member(i).counters().tables_repaired;
+        scope.start(inspect_table(i, page, whole));
+    }
+    co_await scope.join();
     for (size_t i = 0; i < members_.size() && !stopping_; ++i) {
         if (!members_.readable(i)) continue;
-        const uint64_t before = members_.member(i).counters().tables_repaired;
-        const Result<bool> whole = co_await members_.member(i).inspect_table(page);
-        if (!members_.readable(i)) continue;
         Status status;
-        if (!whole.ok() || !whole.value()) {
+        if (whole[i] == 0) {
             const std::vector<Member*> members = members_.readable_members(i);
             status = co_await repair_table(members, 0, page);
         }
-        if (members_.readable(i)) health_.note_table(i, page, status.ok(), before);
+        if (members_.readable(i)) health_.note_table(i, page, status.ok(), before[i]);
     }
+}
+
+Task<void> Scrub::inspect_table(size_t member, uint64_t page, std::vector<uint8_t>& whole) {
+    const Result<bool> found = co_await members_.member(member).inspect_table(page);
+    whole[member] = found.ok() && found.value() ? 1 : 0;
 }
 
 // The newest checksums are the same on all in-sync members. Where they are not, although each table
@@ -216,7 +301,7 @@ Task<void> Scrub::compare_tables(uint64_t page) {
     }
 }
 
-Task<void> Scrub::scrub_data(uint64_t first_block, uint64_t count) {
+Task<void> Scrub::scrub_data(uint64_t page, uint64_t first_block, uint64_t count) {
     Scope scope(env_);
     RangeLock::Hold hold(locks_, first_block, first_block + count, RangeLock::Mode::shared);
     co_await hold;
@@ -224,17 +309,27 @@ Task<void> Scrub::scrub_data(uint64_t first_block, uint64_t count) {
         if (members_.readable(i)) scope.start(read_copy(i, first_block, count));
     }
     co_await scope.join();
+    --pieces_in_flight_;
+    part_done(page);
+    progress_.notify_all();
 }
 
 Task<void> Scrub::read_copy(size_t member, uint64_t first_block, uint64_t count) {
-    AlignedBytes data = allocate_aligned(count * kBlockSize);
+    AlignedBytes data;
+    if (buffers_.empty()) {
+        data = allocate_aligned(kPieceBlocks * kBlockSize);
+    } else {
+        data = std::move(buffers_.back());
+        buffers_.pop_back();
+    }
     const Status whole = co_await members_.member(member).read(first_block, count, data.get());
     blocks_checked_ += count;
-    if (whole.ok()) co_return;
-    for (uint64_t i = 0; i < count && !stopping_ && members_.readable(member); ++i) {
+    for (uint64_t i = 0; !whole.ok() && i < count && !stopping_; ++i) {
+        if (!members_.readable(member)) break;
         const Status one = co_await members_.member(member).read(first_block + i, 1, data.get());
         if (!one.ok() && members_.readable(member)) healer_.suspect(member, first_block + i);
     }
+    buffers_.push_back(std::move(data));
 }
 
 Task<void> Scrub::scrub_rest_of_members() {
@@ -250,7 +345,7 @@ Task<void> Scrub::scrub_rest_of_members() {
     }
     // A pass has ended when what it found is healed.
     static_cast<void>(co_await healer_.drain(env_.now_ns() + 60 * kSecond));
-    if (report().blocks_healed == 0) co_return;
+    if (counts_so_far().blocks_healed == counts_before_.blocks_healed) co_return;
     // And stays so if the power fails now. An error shows at the next flush of the volume again.
     for (size_t i = 0; i < members_.size() && !stopping_; ++i) {
         if (!members_.readable(i)) continue;

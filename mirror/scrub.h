@@ -4,10 +4,13 @@
 //
 // A pass goes over the pages of 512 blocks: the tables on disk, the members' tables against one
 // another, then the data; at its end superblocks and logs. It goes on where it was after a restart.
-// A pass that somebody asked for runs as fast as the members allow while they are idle; one that
-// the schedule began spreads itself over half the interval. Either leaves nine tenths of the time
-// to clients as long as there are any.
+// While no client asks for anything, several large reads are in flight; a pass that somebody asked
+// for then runs as fast as the members allow, one that the schedule began spreads itself over half
+// the interval. As long as there are clients, either reads one small piece at a time and leaves
+// them nine tenths of the time.
 #pragma once
+
+#include <deque>
 
 #include "blockdev/env.h"
 #include "blockdev/member.h"
@@ -15,27 +18,14 @@
 #include "mirror/health_keeper.h"
 #include "mirror/member_set.h"
 #include "mirror/range_lock.h"
+#include "mirror/scrub_report.h"
 
 namespace gemel::mirror {
 
-struct ScrubReport {
-    bool running = false;
-    uint64_t next_page = 0;
-    uint64_t pages = 0;
-    uint64_t started_s = 0;
-    uint64_t finished_s = 0;
-    uint64_t passes = 0;       // That came to their end.
-    uint64_t remaining_s = 0;  // An estimate, while one is running.
-    // Of the pass that is running, or was the last in this process.
-    uint64_t blocks_checked = 0;
-    uint64_t blocks_healed = 0;
-    uint64_t tables_repaired = 0;
-    uint64_t logs_healed = 0;
-};
-
-// How long to rest after work that took `work_ns`. Pure, for its own test.
-uint64_t scrub_rest_ns(uint64_t work_ns, bool clients_active, bool wanted, uint64_t interval_ns,
-                       uint64_t pages);
+// How long to rest after work that took `work_ns`, as long as there are clients. Pure, as the next.
+uint64_t scrub_rest_for_clients_ns(uint64_t work_ns);
+// How long to rest after a page, so that a pass of `pages` takes about half of the interval.
+uint64_t scrub_rest_for_schedule_ns(uint64_t interval_ns, uint64_t pages);
 
 class Scrub {
 public:
@@ -56,19 +46,37 @@ public:
     Task<void> run();
     void stop();
 
-    static constexpr uint64_t kChunkBlocks = 256;
+    // Without clients: so many pieces of this size at once, of each member.
+    static constexpr uint64_t kPieceBlocks = 256;
+    static constexpr size_t kPiecesAtOnce = 4;
+    // With clients one at a time, and so small that a request waits for it hardly longer than for
+    // another client's.
+    static constexpr uint64_t kPolitePieceBlocks = 32;
+    // Clients are there until so long after their last request.
+    static constexpr uint64_t kQuiet_ns = kSecond / 2;
 
 private:
     Task<bool> wait_for_pass();
+    void begin_pass();
     Task<void> make_pass();
-    Task<void> scrub_page(uint64_t page);
+    void end_pass();
+    Task<void> scrub_page(uint64_t page, Scope& reads);
+    Task<void> go_ahead_with_tables(uint64_t first_page);
     Task<void> scrub_tables(uint64_t page);
+    Task<void> inspect_table(size_t member, uint64_t page, std::vector<uint8_t>& whole);
     Task<void> compare_tables(uint64_t page);
-    Task<void> scrub_data(uint64_t first_block, uint64_t count);
+    Task<void> scrub_data(uint64_t page, uint64_t first_block, uint64_t count);
     Task<void> read_copy(size_t member, uint64_t first_block, uint64_t count);
     Task<void> scrub_rest_of_members();
-    Task<void> rest(uint64_t work_ns, uint64_t requests_before);
-    uint64_t sum_of(uint64_t blockdev::MemberCounters::* counter) const;
+    Task<void> rest_until(uint64_t time_ns);
+    Task<void> wait_for_pieces(size_t most);
+    bool clients_are_there();
+    void part_done(uint64_t page);
+
+    struct Counts {
+        uint64_t blocks_healed = 0, tables_repaired = 0, logs_healed = 0;
+    };
+    Counts counts_so_far() const;
 
     Env& env_;
     MemberSet& members_;
@@ -78,16 +86,24 @@ private:
     Options options_;
     uint64_t pages_;
     uint64_t client_requests_ = 0;
+    uint64_t requests_seen_ = 0;
+    uint64_t clients_seen_ns_ = 0;
     uint64_t pass_began_ns_ = 0;
     uint64_t pass_began_page_ = 0;
+    uint64_t saved_ns_ = 0;
     uint64_t blocks_checked_ = 0;
-    uint64_t healed_before_ = 0;
-    uint64_t repaired_before_ = 0;
-    uint64_t logs_healed_before_ = 0;
+    Counts counts_before_;
+    // From the first page that is not done on: how many parts of each are not.
+    std::deque<uint32_t> parts_left_;
+    size_t pieces_in_flight_ = 0;
+    uint64_t page_begun_ = 0;    // Whose data is being read.
+    uint64_t tables_until_ = 0;  // The tables of all pages before this one have been looked at.
+    std::vector<AlignedBytes> buffers_;  // Free ones, for large pieces.
     bool wanted_ = false;
     bool running_ = false;
     bool stopping_ = false;
     Event wake_;
+    Event progress_;
 };
 
 }  // namespace gemel::mirror

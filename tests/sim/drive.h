@@ -40,6 +40,7 @@ struct DriveLatency {
     uint32_t slow_rate = 2'000;  // Parts per million of requests that take slow_ns more.
     uint64_t slow_ns = 20'000'000;
     uint32_t two_step_rate = 300'000;  // Requests that reach the platter in two steps.
+    bool one_at_a_time = false;        // Each waits for those before it; else they do not meet.
 };
 
 // What goes wrong; nothing unless asked for. Rates in parts per million of requests of the kind.
@@ -122,7 +123,8 @@ private:
     std::map<uint64_t, uint64_t> writing_;  // First page to end page, none overlap.
     std::vector<Flight*> hanging_;
     uint64_t next_flight_ = 0;
-    uint64_t lock_holder_ = 0;  // A handle; 0 if free.
+    uint64_t busy_until_ns_ = 0;  // With latency.one_at_a_time.
+    uint64_t lock_holder_ = 0;    // A handle; 0 if free.
     std::set<uint64_t> outsiders_;
     std::set<uint64_t> unsyncable_;  // Handles of which a sync has failed.
 };

@@ -17,12 +17,25 @@ namespace {
 constexpr timespec kLookAgain = {0, 100'000'000};
 
 // `given` is what the operator called the volume.
-VolumeStatus value_of(Outcome<VolumeStatus> answer, const std::string& given) {
-    if (!answer.ok() && means_no_server(answer.error())) {
-        throw Failure(
-            fmt::format("{} is not served; start it with 'gemel serve {}'", given, given));
+void throw_unless_answered(const Outcome<VolumeStatus>& answer, const std::string& given) {
+    if (answer.ok()) return;
+    if (!means_no_server(answer.error())) throw Failure(answer.error().text);
+    throw Failure(fmt::format("{} is not served; start it with 'gemel serve {}'", given, given));
+}
+
+// The first status that knows of more passes than `passes`.
+Outcome<VolumeStatus> wait_for_end(const std::string& socket, const std::string& given,
+                                   uint64_t passes) {
+    while (true) {
+        Outcome<VolumeStatus> answer = ask_status(socket);
+        throw_unless_answered(answer, given);
+        const mirror::VolumeReport& report = answer.value().report;
+        if (report.scrub.passes != passes) return answer;
+        if (!report.stopped_because.empty()) {
+            throw Failure(fmt::format("{} has stopped: {}", report.name, report.stopped_because));
+        }
+        nanosleep(&kLookAgain, nullptr);
     }
-    return value_or_throw(std::move(answer));
 }
 
 }  // namespace
@@ -33,26 +46,19 @@ int run_scrub(const ScrubArguments& arguments) {
     const mirror::VolumeDescription description = value_or_throw(read_volume_file(file));
     const std::string& name = description.name;
     const std::string socket = volume_paths(folder_of(file), name).control_socket;
-    const uint64_t passes = value_of(ask_status(socket), arguments.volume).report.scrub.passes;
-    VolumeStatus status = value_of(ask_scrub(socket), arguments.volume);
+    const Outcome<VolumeStatus> before = ask_status(socket);
+    throw_unless_answered(before, arguments.volume);
+    const Outcome<VolumeStatus> begun = ask_scrub(socket);
+    throw_unless_answered(begun, arguments.volume);
     if (!arguments.wait) {
         fmt::print("scrubbing {}; 'gemel status {}' shows how far it is\n", name, arguments.volume);
         return kDone;
     }
-    while (status.report.scrub.passes == passes) {
-        if (!status.report.stopped_because.empty()) {
-            throw Failure(fmt::format("{} has stopped: {}", name, status.report.stopped_because));
-        }
-        nanosleep(&kLookAgain, nullptr);
-        status = value_of(ask_status(socket), arguments.volume);
-    }
-    const mirror::ScrubReport& scrub = status.report.scrub;
-    fmt::print(
-        "scrubbed {}: {} blocks checked, {} blocks, {} tables and {} logs healed, {} blocks "
-        "unrecoverable\n",
-        name, scrub.blocks_checked, scrub.blocks_healed, scrub.tables_repaired, scrub.logs_healed,
-        status.report.unrecoverable_blocks);
-    if (status.report.unrecoverable_blocks == 0) return kDone;
+    const Outcome<VolumeStatus> ended =
+        wait_for_end(socket, arguments.volume, before.value().report.scrub.passes);
+    const mirror::VolumeReport& report = ended.value().report;
+    fmt::print("{}", scrub_summary(report));
+    if (report.unrecoverable_blocks == 0) return kDone;
     throw Failure(fmt::format("{} has unrecoverable blocks; 'gemel status {}' lists them", name,
                               arguments.volume));
 }

@@ -39,6 +39,9 @@ std::string status_document_json(const std::vector<VolumeStatus>& volumes);
 // malformed is a problem.
 Outcome<VolumeStatus> parse_volume_status(std::string_view json);
 
+// What the last scrub checked, found and healed, for people: lines that each end with a newline.
+std::string scrub_summary(const mirror::VolumeReport& report);
+
 // The table for people; ends with a newline.
 std::string status_table(const VolumeStatus& status);
 

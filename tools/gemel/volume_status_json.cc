@@ -65,7 +65,7 @@ constexpr ScrubCounter kScrubCounters[] = {
     {"logs_healed", &mirror::ScrubReport::logs_healed},
 };
 
-// Of the unrecoverable blocks; a disk that is beyond help has too many to list.
+// Of the unrecoverable or damaged blocks; a disk that is beyond help has too many to list.
 constexpr size_t kListedRangesMax = 1000;
 
 Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
@@ -98,6 +98,25 @@ Json server_json(const std::optional<ServerFacts>& server) {
             {"addresses", server->addresses}};
 }
 
+Json scrub_json(const mirror::ScrubReport& scrub) {
+    Json json;
+    json["running"] = scrub.running;
+    for (const auto& [key, field] : kScrubCounters) json[key] = scrub.*field;
+    for (size_t i = 0; i < mirror::kDamageCauses; ++i) {
+        json["found"][mirror::kDamageCauseNames[i]] = scrub.found[i];
+    }
+    json["damage"] = Json::array();
+    for (const mirror::DamagedRange& range : scrub.damage) {
+        if (json["damage"].size() >= kListedRangesMax) break;
+        json["damage"].push_back(
+            {{"member", range.member},
+             {"cause", mirror::kDamageCauseNames[static_cast<size_t>(range.cause)]},
+             {"first_block", range.blocks.first},
+             {"blocks", range.blocks.count}});
+    }
+    return json;
+}
+
 Json to_json(const VolumeStatus& status) {
     const VolumeReport& report = status.report;
     Json json;
@@ -122,8 +141,7 @@ Json to_json(const VolumeStatus& status) {
         if (json["unrecoverable"].size() >= kListedRangesMax) break;
         json["unrecoverable"].push_back({{"first_block", range.first}, {"blocks", range.count}});
     }
-    json["scrub"]["running"] = report.scrub.running;
-    for (const auto& [key, field] : kScrubCounters) json["scrub"][key] = report.scrub.*field;
+    json["scrub"] = scrub_json(report.scrub);
     json["members"] = Json::array();
     for (const MemberReport& member : report.members)
         json["members"].push_back(member_json(member));
@@ -142,6 +160,13 @@ uint64_t parse_count(const Json& json) {
     return json.get<uint64_t>();
 }
 
+mirror::DamageCause parse_cause(const std::string& name) {
+    for (size_t i = 0; i < mirror::kDamageCauses; ++i) {
+        if (name == mirror::kDamageCauseNames[i]) return static_cast<mirror::DamageCause>(i);
+    }
+    throw std::invalid_argument("an unknown cause of damage");
+}
+
 MemberReport parse_member(const Json& json) {
     MemberReport member;
     member.uuid = parse_uuid(json.at("uuid"));
@@ -158,6 +183,23 @@ MemberReport parse_member(const Json& json) {
     const Json& free_bytes = json.at("free_bytes");
     if (!free_bytes.is_null()) member.free_bytes = parse_count(free_bytes);
     return member;
+}
+
+mirror::ScrubReport parse_scrub(const Json& json) {
+    mirror::ScrubReport scrub;
+    scrub.running = json.at("running").get<bool>();
+    for (const auto& [key, field] : kScrubCounters) scrub.*field = parse_count(json.at(key));
+    for (size_t i = 0; i < mirror::kDamageCauses; ++i) {
+        scrub.found[i] = parse_count(json.at("found").at(mirror::kDamageCauseNames[i]));
+    }
+    for (const Json& range : json.at("damage")) {
+        mirror::DamagedRange damaged;
+        damaged.member = parse_count(range.at("member"));
+        damaged.cause = parse_cause(range.at("cause").get<std::string>());
+        damaged.blocks = {parse_count(range.at("first_block")), parse_count(range.at("blocks"))};
+        scrub.damage.push_back(damaged);
+    }
+    return scrub;
 }
 
 std::optional<ServerFacts> parse_server(const Json& json) {
@@ -191,12 +233,11 @@ VolumeStatus from_json(const Json& json) {
         report.unrecoverable.push_back(
             {parse_count(range.at("first_block")), parse_count(range.at("blocks"))});
     }
-    const Json& scrub = json.at("scrub");
-    report.scrub.running = scrub.at("running").get<bool>();
-    for (const auto& [key, field] : kScrubCounters) {
-        report.scrub.*field = parse_count(scrub.at(key));
-    }
+    report.scrub = parse_scrub(json.at("scrub"));
     for (const Json& member : json.at("members")) report.members.push_back(parse_member(member));
+    for (const mirror::DamagedRange& range : report.scrub.damage) {
+        if (range.member >= report.members.size()) throw std::invalid_argument("no such member");
+    }
     return status;
 }
 

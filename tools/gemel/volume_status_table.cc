@@ -2,6 +2,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <map>
+#include <numeric>
+
 #include "tools/config/units.h"
 #include "tools/gemel/health_text.h"
 #include "tools/gemel/plain_text.h"
@@ -14,6 +17,8 @@ namespace {
 
 using mirror::MemberReport;
 using mirror::VolumeReport;
+
+constexpr size_t kShownRanges = 8;  // In the table; JSON has more.
 
 std::string percentage(uint64_t part, uint64_t whole) {
     if (whole == 0) return "-";
@@ -60,6 +65,32 @@ std::string scrub_line(const mirror::ScrubReport& scrub) {
     return line("scrub", passes_text(scrub.passes, scrub.finished_s));
 }
 
+std::string ranges_text(const std::vector<mirror::BlockRange>& ranges, size_t listed_max) {
+    std::string text;
+    for (size_t i = 0; i < ranges.size() && i < listed_max; ++i) {
+        text += fmt::format(" {}+{}", ranges[i].first, ranges[i].count);
+    }
+    return text + (ranges.size() > listed_max ? " ..." : "");
+}
+
+// One line for each cause and member: "bit_rot: 3 blocks of /srv/a.img: 7+1 20+2".
+std::vector<std::string> damage_lines(const VolumeReport& report, size_t listed_max) {
+    std::map<std::pair<mirror::DamageCause, size_t>, std::vector<mirror::BlockRange>> groups;
+    for (const mirror::DamagedRange& range : report.scrub.damage) {
+        groups[{range.cause, range.member}].push_back(range.blocks);
+    }
+    std::vector<std::string> lines;
+    for (const auto& [key, ranges] : groups) {
+        const auto& [cause, member] = key;
+        uint64_t blocks = 0;
+        for (const mirror::BlockRange& range : ranges) blocks += range.count;
+        lines.push_back(fmt::format(
+            "{}: {} blocks of {}:{}", mirror::kDamageCauseNames[static_cast<size_t>(cause)], blocks,
+            plain_text(report.members[member].path), ranges_text(ranges, listed_max)));
+    }
+    return lines;
+}
+
 std::string unrecoverable_line(const VolumeReport& report) {
     if (report.unrecoverable_blocks == 0) return "";
     return line("lost", lost_text(report.unrecoverable_blocks, report.unrecoverable));
@@ -81,6 +112,7 @@ std::string server_lines(const VolumeStatus& status) {
     out +=
         line("log", fmt::format("{} batches, {} checkpoints", report.batches, report.checkpoints));
     out += scrub_line(report.scrub);
+    for (const std::string& text : damage_lines(report, kShownRanges)) out += line("found", text);
     out += unrecoverable_line(report);
     return out;
 }
@@ -128,6 +160,25 @@ std::string unserved_members(const VolumeReport& report) {
 }
 
 }  // namespace
+
+std::string scrub_summary(const VolumeReport& report) {
+    const mirror::ScrubReport& scrub = report.scrub;
+    std::string out = fmt::format(
+        "scrubbed {}: {} blocks checked, {} blocks, {} tables and {} logs healed, {} blocks "
+        "unrecoverable\n",
+        plain_text(report.name), scrub.blocks_checked, scrub.blocks_healed, scrub.tables_repaired,
+        scrub.logs_healed, report.unrecoverable_blocks);
+    for (const std::string& text : damage_lines(report, SIZE_MAX)) out += "  " + text + '\n';
+    if (report.unrecoverable_blocks != 0) {
+        out += fmt::format("  unrecoverable: {} blocks:{}\n", report.unrecoverable_blocks,
+                           ranges_text(report.unrecoverable, SIZE_MAX));
+    }
+    uint64_t listed = 0;
+    for (const mirror::DamagedRange& range : scrub.damage) listed += range.blocks.count;
+    const uint64_t found = std::accumulate(scrub.found.begin(), scrub.found.end(), uint64_t{0});
+    if (found > listed) out += fmt::format("  and {} damaged blocks more\n", found - listed);
+    return out;
+}
 
 std::string status_table(const VolumeStatus& status) {
     std::string out = headline(status);

@@ -56,7 +56,21 @@ inline VolumeStatus example_status() {
     report.short_of_space = true;
     report.unrecoverable_blocks = 3;
     report.unrecoverable = {{7, 3}};
-    report.scrub = {true, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+    report.scrub = {true,
+                    11,
+                    12,
+                    13,
+                    14,
+                    15,
+                    16,
+                    17,
+                    18,
+                    19,
+                    20,
+                    {21, 22, 23, 24, 25},
+                    {{0, mirror::DamageCause::bit_rot, {26, 1}},
+                     {0, mirror::DamageCause::bit_rot, {28, 2}},
+                     {1, mirror::DamageCause::unreadable, {30, 25}}}};
     report.members.push_back(example_member());
     mirror::MemberReport device;
     device.uuid.bytes[0] = 3;

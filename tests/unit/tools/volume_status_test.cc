@@ -40,7 +40,12 @@ TEST(VolumeStatusJson, KeepsItsKeysAndTheirOrder) {
               R"("unrecoverable_blocks":3,"unrecoverable":[{"first_block":7,"blocks":3}],)"
               R"("scrub":{"running":true,"next_page":11,"pages":12,"started_s":13,)"
               R"("finished_s":14,"passes":15,"remaining_s":16,"blocks_checked":17,)"
-              R"("blocks_healed":18,"tables_repaired":19,"logs_healed":20},"members":[)"
+              R"("blocks_healed":18,"tables_repaired":19,"logs_healed":20,)"
+              R"("found":{"bit_rot":21,"lost_write":22,"misdirected":23,"torn":24,)"
+              R"("unreadable":25},"damage":[)"
+              R"({"member":0,"cause":"bit_rot","first_block":26,"blocks":1},)"
+              R"({"member":0,"cause":"bit_rot","first_block":28,"blocks":2},)"
+              R"({"member":1,"cause":"unreadable","first_block":30,"blocks":25}]},"members":[)"
               R"({"uuid":"02000000-0000-0000-0000-000000000000","path":"/srv/a.img",)"
               R"("state":"failed","direct":true,"logged_sequence":12,"stable_sequence":11,)"
               R"("checkpoint_sequence":10,"log_bytes_used":1048576,"log_bytes_total":2097152,)"
@@ -78,6 +83,8 @@ TEST(VolumeStatusJson, RefusesWhatIsMalformed) {
     EXPECT_FALSE(parse_volume_status(with("\"epoch\":3", "\"epoch\":\"3\"")).ok());
     EXPECT_FALSE(parse_volume_status(with("01000000", "0100000")).ok());
     EXPECT_FALSE(parse_volume_status(with("\"members\":[", "\"members\":[7,")).ok());
+    EXPECT_FALSE(parse_volume_status(with("\"cause\":\"bit_rot\"", "\"cause\":\"x\"")).ok());
+    EXPECT_FALSE(parse_volume_status(with("\"member\":1", "\"member\":2")).ok());
 }
 
 TEST(StatusDocument, IsVersioned) {
@@ -102,6 +109,22 @@ TEST(StatusTable, TellsWhatHappenedToMembers) {
     VolumeStatus status = example_status();
     status.report.members[0].last_event.clear();
     EXPECT_THAT(status_table(status), Not(HasSubstr("LAST EVENT")));
+}
+
+TEST(StatusTable, SaysWhatWasFoundAndWhere) {
+    const std::string table = status_table(example_status());
+    EXPECT_THAT(table, HasSubstr("bit_rot: 3 blocks of /srv/a.img: 26+1 28+2\n"));
+    EXPECT_THAT(table, HasSubstr("unreadable: 25 blocks of /dev/sdx: 30+25\n"));
+}
+
+TEST(ScrubSummary, HasExactRangesByCause) {
+    EXPECT_EQ(scrub_summary(example_status().report),
+              "scrubbed vol: 17 blocks checked, 18 blocks, 19 tables and 20 logs healed, 3 blocks "
+              "unrecoverable\n"
+              "  bit_rot: 3 blocks of /srv/a.img: 26+1 28+2\n"
+              "  unreadable: 25 blocks of /dev/sdx: 30+25\n"
+              "  unrecoverable: 3 blocks: 7+3\n"
+              "  and 87 damaged blocks more\n");
 }
 
 TEST(StatusTable, SaysThatNobodyServes) {

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the scrub finds, how it yields to clients, and when it runs: all in virtual time.
+#include "mirror/scrub.h"
+
+#include <algorithm>
+
+#include "tests/sim/random.h"
+#include "tests/unit/mirror/volume_world.h"
+
+namespace gemel::mirror {
+namespace {
+
+using blockdev::kBlockSize;
+using blockdev::kPageBlocks;
+
+constexpr uint64_t kPageSize = kPageBlocks * kBlockSize;
+
+TEST(ScrubRest, LeavesClientsNineTenths) {
+    EXPECT_EQ(scrub_rest_for_clients_ns(0), 0u);
+    EXPECT_EQ(scrub_rest_for_clients_ns(1'000), 9'000u);
+    // A member that hangs for long does not put the scrub to sleep for ever.
+    EXPECT_LE(scrub_rest_for_clients_ns(3600 * kSecond), 60 * kSecond);
+}
+
+TEST(ScrubRest, SpreadsAPassOverHalfTheInterval) {
+    EXPECT_EQ(scrub_rest_for_schedule_ns(1'000 * kSecond, 500), kSecond);
+    EXPECT_EQ(scrub_rest_for_schedule_ns(0, 500), 0u);
+    EXPECT_EQ(scrub_rest_for_schedule_ns(1'000 * kSecond, 1), 60 * kSecond);
+}
+
+// A volume whose blocks have been written, and are home.
+struct Written : VolumeWorld {
+    explicit Written(uint64_t pages, uint64_t interval_s = 0)
+        : VolumeWorld({.size = pages * kPageSize, .open = false}) {
+        options.scrub.interval_s = interval_s;
+        VolumeWorld::open(options);
+        for (uint64_t at = 0; at < pages * kPageSize; at += kPiece) {
+            EXPECT_TRUE(fill(at, kPiece, static_cast<uint8_t>(at / kPiece % 250 + 1)).ok());
+        }
+        EXPECT_TRUE(drain().ok());
+        store.world.run_for(2 * Scrub::kQuiet_ns);
+    }
+    static constexpr uint64_t kPiece = 64 << 10;
+
+    ScrubReport scrub() const { return volume->report().scrub; }
+    // A pass that somebody asked for; how long it took.
+    uint64_t scrub_now() {
+        const uint64_t passes = scrub().passes;
+        const uint64_t began = store.world.now_ns();
+        volume->scrub();
+        EXPECT_TRUE(run_until([&] { return scrub().passes != passes; }));
+        return store.world.now_ns() - began;
+    }
+    bool run_until(const std::function<bool()>& condition) {
+        return store.world.run_until(condition, store.world.now_ns() + 100 * 86'400 * kSecond);
+    }
+    // Puts bytes where a block lies on a member.
+    void put(size_t member, uint64_t block, std::span<const std::byte> bytes) {
+        drive(member).platter().tamper(home(member, block), bytes);
+    }
+    std::vector<std::byte> bytes(size_t member, uint64_t block, size_t length = kBlockSize) {
+        return store.platter(path(member), home(member, block), length);
+    }
+    OpenOptions options;
+};
+
+// --- What it finds
+
+TEST(Scrub, ReportsExactRangesByCause) {
+    Written world(3);
+    const auto older = world.bytes(0, 700);
+    ASSERT_TRUE(world.fill(700 * kBlockSize, kBlockSize, 0xa7).ok());
+    ASSERT_TRUE(world.drain().ok());
+
+    for (const uint64_t block : {10u, 11u, 12u, 40u}) world.damage_home(0, block);
+    world.put(0, 700, older);                       // The write of 0xa7 was lost,
+    world.put(1, 900, world.bytes(1, 300));         // 300's content went to 900,
+    world.put(1, 1200, world.bytes(1, 300, 1024));  // and two sectors of it to 1200.
+    world.damage_home(1, 300);                      // Both places of a write that went astray.
+    world.drive(1).faults.unreadable_pages.insert(world.home(1, 1300) / kBlockSize);
+    world.scrub_now();
+
+    const ScrubReport found = world.scrub();
+    EXPECT_EQ(found.found, (DamageCounts{5, 1, 1, 1, 1}));
+    const std::vector<DamagedRange> expected = {
+        {0, DamageCause::bit_rot, {10, 3}},      {0, DamageCause::bit_rot, {40, 1}},
+        {0, DamageCause::lost_write, {700, 1}},  {1, DamageCause::bit_rot, {300, 1}},
+        {1, DamageCause::misdirected, {900, 1}}, {1, DamageCause::torn, {1200, 1}},
+        {1, DamageCause::unreadable, {1300, 1}}};
+    EXPECT_EQ(found.damage, expected);
+    EXPECT_EQ(found.blocks_checked, 2 * 3 * kPageBlocks);
+
+    world.drive(1).faults.unreadable_pages.clear();
+    world.scrub_now();
+    EXPECT_EQ(world.scrub().found, DamageCounts{});
+    EXPECT_TRUE(world.scrub().damage.empty());
+    for (size_t member = 0; member < 2; ++member) {
+        EXPECT_EQ(world.bytes(member, 700), std::vector<std::byte>(kBlockSize, std::byte{0xa7}));
+    }
+}
+
+TEST(Scrub, AWriteThatWentAstrayIsKnownAlsoIfTheBlockItHitIsFoundFirst) {
+    Written world(3);
+    world.put(1, 100, world.bytes(1, 1400));
+    world.damage_home(1, 1400);
+    world.scrub_now();
+    const std::vector<DamagedRange> expected = {{1, DamageCause::bit_rot, {1400, 1}},
+                                                {1, DamageCause::misdirected, {100, 1}}};
+    EXPECT_EQ(world.scrub().damage, expected);
+    EXPECT_EQ(world.volume->report().members[1].damage, (DamageCounts{1, 0, 1, 0, 0}));
+}
+
+TEST(Scrub, DamageBesidesClientsIsHealedAndTheirDataStays) {
+    Written world(3);
+    sim::Random random(3);
+    for (uint64_t block = 0; block < 3 * kPageBlocks; block += 7) world.damage_home(0, block);
+    const uint64_t passes = world.scrub().passes;
+    world.volume->scrub();
+    std::map<uint64_t, uint8_t> written;
+    while (world.scrub().passes == passes) {
+        const uint64_t block = random.below(3 * kPageBlocks);
+        written[block] = static_cast<uint8_t>(1 + random.below(250));
+        ASSERT_TRUE(world.fill(block * kBlockSize, kBlockSize, written[block]).ok());
+    }
+    for (const auto& [block, value] : written) {
+        EXPECT_EQ(world.value_of(block * kBlockSize, kBlockSize), value) << block;
+    }
+    world.scrub_now();
+    EXPECT_EQ(world.scrub().found, DamageCounts{});
+}
+
+// --- How it yields
+
+// Clients that keep four requests in flight, with pauses; gathers how long each took.
+class Load {
+public:
+    Load(VolumeWorld& world, uint32_t writes) : world_(world), writes_(writes), random_(5) {}
+
+    // Until `condition` holds; returns the latencies in ascending order.
+    std::vector<uint64_t> run_until(const std::function<bool()>& condition) {
+        latencies_.clear();
+        stopping_ = false;
+        for (int i = 0; i < 4; ++i) world_.store.start(client());
+        EXPECT_TRUE(
+            world_.store.world.run_until(condition, world_.store.world.now_ns() + 3600 * kSecond));
+        stopping_ = true;
+        EXPECT_TRUE(world_.store.finish());
+        std::sort(latencies_.begin(), latencies_.end());
+        return latencies_;
+    }
+
+private:
+    Task<void> client() {
+        const AlignedBytes data = allocate_zeroed(kBlockSize);
+        data.get()[0] = std::byte{1};
+        const uint64_t blocks = world_.volume->geometry().size / kBlockSize;
+        Event pause(*world_.store.env);
+        while (!stopping_) {
+            const uint64_t at = random_.below(blocks) * kBlockSize;
+            const uint64_t began = world_.store.world.now_ns();
+            Status status;
+            if (random_.chance(writes_)) {
+                status = co_await world_.volume->write(at, {data.get(), kBlockSize}, {});
+            } else {
+                status = co_await world_.volume->read(at, {data.get(), kBlockSize});
+            }
+            EXPECT_TRUE(status.ok());
+            latencies_.push_back(world_.store.world.now_ns() - began);
+            const uint64_t until = world_.store.world.now_ns() + random_.below(400'000);
+            static_cast<void>(co_await pause.wait_until(until));
+        }
+    }
+
+    VolumeWorld& world_;
+    uint32_t writes_;  // Parts per million.
+    sim::Random random_;
+    std::vector<uint64_t> latencies_;
+    bool stopping_ = false;
+};
+
+uint64_t percentile(const std::vector<uint64_t>& sorted, uint64_t hundredths) {
+    return sorted[(sorted.size() - 1) * hundredths / 100];
+}
+
+// A drive that does one thing after the other, 1 GB/s: whoever waits, waits for all before him.
+void make_narrow(VolumeWorld& world) {
+    for (size_t i = 0; i < 2; ++i) {
+        sim::DriveLatency& latency = world.drive(i).latency;
+        latency = {.base_ns = 60'000, .spread_ns = 40'000, .page_ns = 4'000, .slow_rate = 0};
+        latency.one_at_a_time = true;
+    }
+}
+
+// The promise: with clients at work their p99 grows by no more than this factor.
+constexpr uint64_t kFactor = 2;
+
+class ScrubBesideClients : public ::testing::TestWithParam<uint32_t> {};
+
+TEST_P(ScrubBesideClients, YieldsAndStillFinishes) {
+    constexpr uint64_t kPages = 16;
+    Written world(kPages);
+    make_narrow(world);
+    Load load(world, GetParam());
+    const uint64_t until = world.store.world.now_ns() + 10 * kSecond;
+    const auto alone = load.run_until([&] { return world.store.world.now_ns() >= until; });
+    ASSERT_GT(alone.size(), 10'000u);
+
+    world.volume->scrub();
+    const auto beside = load.run_until([&] { return world.scrub().passes == 1; });
+    ASSERT_GT(beside.size(), 1'000u);
+    EXPECT_EQ(world.scrub().blocks_checked, 2 * kPages * kPageBlocks);
+    EXPECT_LE(percentile(beside, 50), percentile(alone, 50) * 3 / 2);
+    EXPECT_LE(percentile(beside, 99), kFactor * percentile(alone, 99));
+    RecordProperty("p99_alone_us", static_cast<int>(percentile(alone, 99) / 1000));
+    RecordProperty("p99_beside_us", static_cast<int>(percentile(beside, 99) / 1000));
+}
+
+INSTANTIATE_TEST_SUITE_P(WritesPerMillion, ScrubBesideClients, ::testing::Values(0, 300'000));
+
+TEST(Scrub, IsMuchFasterWhileNobodyIsThere) {
+    constexpr uint64_t kPages = 16;
+    Written world(kPages);
+    make_narrow(world);
+    Load load(world, 300'000);
+    const uint64_t began = world.store.world.now_ns();
+    world.volume->scrub();
+    static_cast<void>(load.run_until([&] { return world.scrub().passes == 1; }));
+    const uint64_t beside_ns = world.store.world.now_ns() - began;
+    EXPECT_TRUE(world.drain().ok());
+    world.store.world.run_for(2 * Scrub::kQuiet_ns);
+
+    const uint64_t alone_ns = world.scrub_now();
+    EXPECT_LT(alone_ns, beside_ns / 5);
+    // Close to what the drives could give at most.
+    const uint64_t drive_ns = kPages * kPageBlocks * 4'000;
+    EXPECT_LT(alone_ns, drive_ns * 5 / 4);
+}
+
+// --- When it runs
+
+TEST(Scrub, TheScheduleBeginsAPassAfterTheInterval) {
+    Written world(3, 1'000);
+    EXPECT_FALSE(world.scrub().running);
+    EXPECT_EQ(world.scrub().passes, 0u);
+    const uint64_t began = world.store.world.now_ns();
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().running; }));
+    EXPECT_GE(world.store.world.now_ns() - began, 990 * kSecond);
+    EXPECT_LE(world.store.world.now_ns() - began, 1'010 * kSecond);
+    const uint64_t started = world.scrub().started_s;
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().passes == 1; }));
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().running; }));
+    // From beginning to beginning, whatever a pass takes.
+    EXPECT_NEAR(static_cast<double>(world.scrub().started_s), static_cast<double>(started) + 1'000,
+                2);
+}
+
+TEST(Scrub, NeverBeginsWithoutASchedule) {
+    Written world(1, 0);
+    world.store.world.run_for(365 * 86'400 * kSecond);
+    EXPECT_EQ(world.scrub().started_s, 0u);
+}
+
+TEST(Scrub, APassOfTheScheduleSpreadsItselfAndSaysHowLongItWillTake) {
+    constexpr uint64_t kPages = 10;
+    Written world(kPages, 1'000);
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().running; }));
+    const uint64_t began = world.store.world.now_ns();
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().next_page == kPages / 2; }));
+    const uint64_t half_ns = world.store.world.now_ns() - began;
+    const uint64_t promised_s = world.scrub().remaining_s;
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().passes == 1; }));
+    const uint64_t all_ns = world.store.world.now_ns() - began;
+    EXPECT_NEAR(static_cast<double>(all_ns) / kSecond, 450, 10);
+    EXPECT_NEAR(static_cast<double>(promised_s), static_cast<double>(all_ns - half_ns) / kSecond,
+                60);
+    EXPECT_EQ(world.scrub().remaining_s, 0u);
+}
+
+TEST(Scrub, WhoAsksMakesAPassOfTheScheduleHurry) {
+    Written world(10, 1'000);
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().next_page == 3; }));
+    const uint64_t began = world.store.world.now_ns();
+    world.volume->scrub();
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().passes == 1; }));
+    EXPECT_LT(world.store.world.now_ns() - began, 5 * kSecond);
+    EXPECT_EQ(world.scrub().blocks_checked, 2 * 10 * kPageBlocks);
+}
+
+TEST(Scrub, GoesOnWhereItWasAfterAnOrderlyRestart) {
+    Written world(10, 1'000);
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().next_page == 6; }));
+    const uint64_t started = world.scrub().started_s;
+    ASSERT_TRUE(world.close().ok());
+    world.open(world.options);
+    EXPECT_EQ(world.scrub().next_page, 6u);
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().passes == 1; }));
+    EXPECT_EQ(world.scrub().started_s, started);
+    EXPECT_EQ(world.scrub().blocks_checked, 2 * 4 * kPageBlocks);
+}
+
+TEST(Scrub, LosesLittleOfItsWayInACrash) {
+    Written world(10, 1'000);
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().next_page == 6; }));
+    world.kill();
+    world.open(world.options);
+    // Written down at least every 30 seconds; a page and its rest take 50.
+    EXPECT_GE(world.scrub().next_page, 5u);
+    EXPECT_LE(world.scrub().next_page, 6u);
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().passes == 1; }));
+}
+
+TEST(Scrub, APassThatACrashCutShortSkipsNothing) {
+    Written world(10, 1'000);
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().next_page == 6; }));
+    world.damage_home(1, 7 * kPageBlocks + 5);
+    world.kill();
+    world.open(world.options);
+    ASSERT_TRUE(world.run_until([&] { return world.scrub().passes == 1; }));
+    EXPECT_EQ(world.scrub().found, (DamageCounts{1, 0, 0, 0, 0}));
+}
+
+}  // namespace
+}  // namespace gemel::mirror
