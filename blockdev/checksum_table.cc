@@ -14,6 +14,7 @@ constexpr uint64_t kSlotBit = 1;
 constexpr unsigned kStateShift = 1;
 constexpr unsigned kSequenceShift = 3;
 constexpr size_t kMinimumCachedPages = 64;
+constexpr size_t kPassedOverMax = 64;  // At one go, when one is needed.
 
 const IndexEntry kNeverWritten{};
 
@@ -197,7 +198,7 @@ void ChecksumTable::commit_roots() {
 const ChecksumPage* ChecksumTable::cached(uint64_t page) {
     const auto found = cached_.find(page);
     if (found == cached_.end()) return nullptr;
-    recent_.splice(recent_.begin(), recent_, found->second);
+    found->second->used = true;
     return &found->second->values;
 }
 
@@ -207,13 +208,18 @@ const ChecksumPage* ChecksumTable::cache(uint64_t page, const ChecksumPage& valu
         return &found->second->values;
     }
     if (cached_.size() >= cache_limit_) {
-        // Reuses the node of the page that was not used for longest.
+        // Reuses a node. Pages that were used get another round: to mark one costs a hit less than
+        // to move it to the front.
+        for (size_t passed = 0; recent_.back().used && passed < kPassedOverMax; ++passed) {
+            recent_.back().used = false;
+            recent_.splice(recent_.begin(), recent_, std::prev(recent_.end()));
+        }
         cached_.erase(recent_.back().number);
         recent_.splice(recent_.begin(), recent_, std::prev(recent_.end()));
     } else {
         recent_.emplace_front();
     }
-    recent_.front() = {page, values};
+    recent_.front() = {page, false, values};
     cached_.emplace(page, recent_.begin());
     return &recent_.front().values;
 }

@@ -103,6 +103,7 @@ public:
 private:
     struct CachedPage {
         uint64_t number = 0;
+        bool used = false;  // Since it was last passed over.
         ChecksumPage values;
     };
     struct IndexLevel {
@@ -139,7 +140,7 @@ private:
     BufferPool index_pool_{SIZE_MAX};
     std::vector<IndexEntry> roots_;
     IndexLevel levels_[3];          // Indexed by level; 0 is unused.
-    std::list<CachedPage> recent_;  // Most recently used first.
+    std::list<CachedPage> recent_;  // Last come or passed over first: the last one goes next.
     std::unordered_map<uint64_t, std::list<CachedPage>::iterator> cached_;
     std::unordered_set<uint64_t> moved_pages_;
     std::unordered_set<uint64_t> rewriting_;  // Pages whose named slot is being written.
