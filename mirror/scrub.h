@@ -48,7 +48,7 @@ public:
 
     // Without clients: so many pieces of this size at once, of each member.
     static constexpr uint64_t kPieceBlocks = 256;
-    static constexpr size_t kPiecesAtOnce = 4;
+    static constexpr size_t kPiecesAtOnce = 8;
     // With clients one at a time, and so small that a request waits for it hardly longer than for
     // another client's.
     static constexpr uint64_t kPolitePieceBlocks = 32;
