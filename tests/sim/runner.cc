@@ -57,6 +57,39 @@ bool read_report(FILE* file, SeedReport& report) {
     return false;
 }
 
+Child start_child(const RunnerOptions& options, const SeedFunction& run, uint64_t seed) {
+    std::fflush(nullptr);
+    Child child;
+    child.seed = seed;
+    child.answer = std::tmpfile();
+    CHECK(child.answer != nullptr);
+    child.pid = fork();
+    CHECK(child.pid >= 0);
+    if (child.pid != 0) return child;
+    alarm(options.seconds_max);
+    SeedReport report = run(seed);
+    if (options.twice && run(seed).trace_hash != report.trace_hash) {
+        report.fail("two runs of the seed differ");
+    }
+    write_report(child.answer, report);
+    std::_Exit(0);
+}
+
+// What the child says, or what its end says of it.
+SeedReport report_of(const Child& child, int wait_status) {
+    SeedReport report;
+    const bool whole = read_report(child.answer, report);
+    if (!report.failure.empty()) return report;
+    if (WIFSIGNALED(wait_status)) {
+        const int signal = WTERMSIG(wait_status);
+        report.fail(signal == SIGALRM ? "did not end in time"
+                                      : std::string("died: ") + strsignal(signal));
+    } else if (!whole || WEXITSTATUS(wait_status) != 0) {
+        report.fail("ended without a report");
+    }
+    return report;
+}
+
 class Runner {
 public:
     Runner(const RunnerOptions& options, const SeedFunction& run) : options_(options), run_(run) {}
@@ -84,29 +117,17 @@ bool Runner::run_all() {
     while (!children_.empty()) reap();
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start_time;
     print_counts(total_);
+    if (const uint64_t seeds = total_.counts["seeds"]; seeds != 0) {
+        std::printf("%12.1f  faults per seed\n",
+                    static_cast<double>(total_.counts["faults"]) / static_cast<double>(seeds));
+    }
     std::printf("%" PRIu64 " seeds in %.1f s with %" PRIu64 " jobs: %" PRIu64 " failed\n",
                 total_.counts["seeds"], took.count(), options_.jobs, failures_);
     return failures_ == 0;
 }
 
 void Runner::start(uint64_t seed) {
-    std::fflush(nullptr);
-    Child child;
-    child.seed = seed;
-    child.answer = std::tmpfile();
-    CHECK(child.answer != nullptr);
-    child.pid = fork();
-    CHECK(child.pid >= 0);
-    if (child.pid == 0) {
-        alarm(options_.seconds_max);
-        SeedReport report = run_(seed);
-        if (options_.twice && run_(seed).trace_hash != report.trace_hash) {
-            report.fail("two runs of the seed differ");
-        }
-        write_report(child.answer, report);
-        std::_Exit(0);
-    }
-    children_.push_back(child);
+    children_.push_back(start_child(options_, run_, seed));
 }
 
 void Runner::reap() {
@@ -123,25 +144,27 @@ void Runner::reap() {
 }
 
 void Runner::judge(const Child& child, int wait_status) {
-    SeedReport report;
-    const bool whole = read_report(child.answer, report);
+    const SeedReport report = report_of(child, wait_status);
     for (const auto& [what, times] : report.counts) total_.count(what, times);
-    if (!report.failure.empty()) return fail(child.seed, report.failure);
-    if (WIFSIGNALED(wait_status)) {
-        const int signal = WTERMSIG(wait_status);
-        return fail(child.seed, signal == SIGALRM ? "did not end in time"
-                                                  : std::string("died: ") + strsignal(signal));
-    }
-    if (!whole || WEXITSTATUS(wait_status) != 0) fail(child.seed, "ended without a report");
+    if (!report.failure.empty()) fail(child.seed, report.failure);
 }
 
 void Runner::fail(uint64_t seed, const std::string& why) {
     ++failures_;
-    std::printf("seed %" PRIu64 " FAILED: %s\n  replay: gemel-sim --seed %" PRIu64 " --trace\n",
-                seed, why.c_str(), seed);
+    std::printf("seed %" PRIu64 " FAILED: %s\n  replay: gemel-sim --seed %" PRIu64 "%s --trace\n",
+                seed, why.c_str(), seed, options_.replay_options.c_str());
 }
 
 }  // namespace
+
+SeedReport run_apart(const RunnerOptions& options, const SeedFunction& run, uint64_t seed) {
+    const Child child = start_child(options, run, seed);
+    int status = 0;
+    while (waitpid(child.pid, &status, 0) != child.pid) CHECK(errno == EINTR);
+    SeedReport report = report_of(child, status);
+    std::fclose(child.answer);
+    return report;
+}
 
 bool run_seeds(const RunnerOptions& options, const SeedFunction& run) {
     return Runner(options, run).run_all();

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include "tests/sim/seed_report.h"
 
@@ -18,9 +19,13 @@ struct RunnerOptions {
     uint64_t failures_max = 10;  // Then no new seeds are started.
     unsigned seconds_max = 300;  // Per seed, of real time; more is a failure.
     bool twice = false;          // Each seed again, and its trace must be the same.
+    std::string replay_options;  // What else a command that replays a seed needs.
 };
 
 using SeedFunction = std::function<SeedReport(uint64_t seed)>;
+
+// Runs one seed in a process of its own.
+SeedReport run_apart(const RunnerOptions& options, const SeedFunction& run, uint64_t seed);
 
 // Prints every failure with the command that replays it, and a summary. True if none failed.
 bool run_seeds(const RunnerOptions& options, const SeedFunction& run);
