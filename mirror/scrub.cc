@@ -345,8 +345,8 @@ Task<void> Scrub::scrub_rest_of_members() {
     }
     // A pass has ended when what it found is healed.
     static_cast<void>(co_await healer_.drain(env_.now_ns() + 60 * kSecond));
-    if (counts_so_far().blocks_healed == counts_before_.blocks_healed) co_return;
-    // And stays so if the power fails now. An error shows at the next flush of the volume again.
+    // And stays so if the power fails now, also what readers had healed before. An error shows at
+    // the next flush of the volume again.
     for (size_t i = 0; i < members_.size() && !stopping_; ++i) {
         if (!members_.readable(i)) continue;
         const Status flushed = co_await members_.member(i).flush();
