@@ -310,6 +310,7 @@ void VolumeScenario::live(bool last) {
     saboteur_->strike_offline();
     if (random_.coin()) saboteur_->remember();
     start_process();
+    watcher_.disarm();  // The plan of a life that could not begin is not this one's.
     const bool crashes =
         !last && !random_.chance(kCertain / 5) && options_.faults.has(FaultClass::crash);
     if (crashes) watcher_.arm(draw_crash_plan(random_, world_.now_ns()));
