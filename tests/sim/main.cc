@@ -41,7 +41,8 @@ int main(int argc, char** argv) {
     gemel::sim::RunnerOptions options;
     auto* one = app.add_option("--seed", seed, "run this seed alone, in this process");
     app.add_flag("--trace", trace, "with --seed: print what happens")->needs(one);
-    app.add_flag("--minimise", shrink, "with --seed: find the classes of faults that it needs to fail")
+    app.add_flag("--minimise", shrink,
+                 "with --seed: find the classes of faults that it needs to fail")
         ->needs(one);
     auto* from = app.add_option("--from", options.from, "the first of many seeds");
     app.add_option("--count", options.count, "how many seeds")->needs(from);

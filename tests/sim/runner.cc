@@ -126,9 +126,7 @@ bool Runner::run_all() {
     return failures_ == 0;
 }
 
-void Runner::start(uint64_t seed) {
-    children_.push_back(start_child(options_, run_, seed));
-}
+void Runner::start(uint64_t seed) { children_.push_back(start_child(options_, run_, seed)); }
 
 void Runner::reap() {
     int status = 0;
