@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# soak.sh MINUTES: fresh simulated seeds, fuzzing, and kill -9 cycles against the real binary, in
-# turns, until the time is over. Ends at the first failure, which prints how to repeat it. A round
+# soak.sh MINUTES: first the bugs planted on purpose (tests/mutants), which the simulator must find;
+# then fresh simulated seeds, fuzzing, and kill -9 cycles against the real binary, in turns, until
+# the time is over. Ends at the first failure, which prints how to repeat it. A round
 # is never cut short: at least 200 cycles run, however few minutes were asked for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +11,8 @@ readonly RELEASE=$PWD/build/release SEEDS=2000 FUZZ_SECONDS=30 CYCLES=200
 end=$((SECONDS + $1 * 60))
 rounds=0
 
+printf '\n==> bugs planted on purpose\n'
+tests/mutants/run.sh --jobs "$(nproc)"
 while true; do
     rounds=$((rounds + 1))
     printf '\n==> soak round %d: %d fresh seeds\n' "$rounds" "$SEEDS"
