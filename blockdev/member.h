@@ -141,7 +141,8 @@ public:
     };
     virtual Task<Result<Logged>> read_log(uint64_t head, ChainLink link) = 0;
     // The highest stable point in any valid batch header of this epoch, wherever it lies in the
-    // ring: finds out whether the end of a chain is a hole. 0 if there is none.
+    // ring: finds out whether the end of a chain is a hole. 0 if there is none. What cannot be read
+    // is passed over; fails only if nothing can.
     virtual Task<Result<uint64_t>> highest_stable_point(Uuid epoch_id) = 0;
     // True if the last owner closed the member in order: then its log ends where it seems to.
     virtual bool closed_cleanly() const = 0;

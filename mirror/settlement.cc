@@ -90,9 +90,12 @@ private:
 // How far the walk has come in one member's log.
 struct Walker {
     Member* member = nullptr;
-    bool joined = false;  // The walk has reached this member's tail.
-    uint64_t head = 0;    // Where its writer's head stood then.
-    uint64_t used = 0;    // Of the ring, from its tail to the head.
+    bool joined = false;    // The walk has reached this member's tail.
+    bool left_out = false;  // See Settled.
+    uint64_t head = 0;      // Where its writer's head stood then.
+    uint64_t used = 0;      // Of the ring, from its tail to the head.
+
+    const LogTail& tail() const { return member->superblock().tail; }
 };
 
 // One batch of the chain, and which members have it.
@@ -104,59 +107,96 @@ struct Step {
 class Settlement {
 public:
     Settlement(std::span<Member* const> members, Uuid epoch_id) {
-        for (Member* member : members) walkers_.push_back({member, false, 0});
+        for (Member* member : members) {
+            walkers_.emplace_back();
+            walkers_.back().member = member;
+        }
         link_.epoch_id = epoch_id;
     }
 
     Task<Outcome<Settled>> run();
 
 private:
-    std::optional<Problem> join_those_at(uint64_t sequence);
-    Task<Outcome<bool>> find_next();
+    void start_walk();
+    Task<std::optional<Problem>> walk();
+    std::optional<Problem> join_those_at_link();
+    Task<std::optional<Problem>> find_next(Step& step);
     Task<BatchRef> find_behind_tails();
-    Task<Outcome<bool>> check_end();
-    Task<Outcome<bool>> complete_logs();
-    Task<Outcome<bool>> bring_all_home();
+    std::optional<Problem> pass(const Step& step);
+    bool leave_out_those_that_ended();
+    Task<std::optional<Problem>> check_end();
+    Task<std::optional<Problem>> complete_logs();
+    Task<Status> complete_log(size_t index);
+    Task<std::optional<Problem>> bring_all_home();
+    std::optional<Problem> leave_out(Walker& walker, Problem problem);
 
     std::vector<Walker> walkers_;
     ChainLink link_;
     std::vector<Step> steps_;
+    std::optional<Problem> unreadable_;  // Nobody could read what comes at link_.
     Settled settled_;
 };
 
 Task<Outcome<Settled>> Settlement::run() {
-    // The walk begins at the oldest tail: whoever has the oldest content has the longest log.
-    const auto oldest =
-        std::min_element(walkers_.begin(), walkers_.end(), [](const Walker& a, const Walker& b) {
-            return a.member->superblock().tail.sequence < b.member->superblock().tail.sequence;
-        });
-    link_.sequence = oldest->member->superblock().tail.sequence;
-    link_.previous_hash = oldest->member->superblock().tail.previous_hash;
-    while (true) {
-        if (std::optional<Problem> problem = join_those_at(link_.sequence)) co_return *problem;
-        const Outcome<bool> more = co_await find_next();
-        if (!more.ok()) co_return more.error();
-        if (!more.value()) break;
-    }
+    do {
+        start_walk();
+        const std::optional<Problem> walked = co_await walk();
+        if (walked) co_return *walked;
+    } while (leave_out_those_that_ended());
     settled_.last_sequence = link_.sequence - 1;
     settled_.chain_hash = link_.previous_hash;
     settled_.batches_kept = steps_.size();
-    const Outcome<bool> ended = co_await check_end();
-    if (!ended.ok()) co_return ended.error();
-    const Outcome<bool> completed = co_await complete_logs();
-    if (!completed.ok()) co_return completed.error();
-    const Outcome<bool> home = co_await bring_all_home();
-    if (!home.ok()) co_return home.error();
+    std::optional<Problem> problem = co_await check_end();
+    if (!problem) problem = co_await complete_logs();
+    if (!problem) problem = co_await bring_all_home();
+    if (problem) co_return *problem;
     co_return settled_;
 }
 
-std::optional<Problem> Settlement::join_those_at(uint64_t sequence) {
+// Goes on without the member if another one remains; else its problem is everybody's.
+std::optional<Problem> Settlement::leave_out(Walker& walker, Problem problem) {
+    const auto remain = std::count_if(walkers_.begin(), walkers_.end(),
+                                      [](const Walker& other) { return !other.left_out; });
+    if (remain == 1) return problem;
+    walker.left_out = true;
+    const auto index = static_cast<size_t>(&walker - walkers_.data());
+    settled_.left_out.push_back({index, std::move(problem)});
+    return std::nullopt;
+}
+
+// The walk begins at the oldest tail: whoever has the oldest content has the longest log.
+void Settlement::start_walk() {
+    const Walker* oldest = nullptr;
     for (Walker& walker : walkers_) {
-        const LogTail& tail = walker.member->superblock().tail;
-        if (walker.joined || tail.sequence > sequence) continue;
+        walker.joined = false;
+        walker.used = 0;
+        if (walker.left_out) continue;
+        if (oldest == nullptr || walker.tail().sequence < oldest->tail().sequence) oldest = &walker;
+    }
+    link_.sequence = oldest->tail().sequence;
+    link_.previous_hash = oldest->tail().previous_hash;
+    steps_.clear();
+}
+
+Task<std::optional<Problem>> Settlement::walk() {
+    while (true) {
+        if (std::optional<Problem> problem = join_those_at_link()) co_return problem;
+        Step step;
+        std::optional<Problem> problem = co_await find_next(step);
+        if (problem || !step.batch) co_return problem;
+        problem = pass(step);
+        if (problem) co_return problem;
+        steps_.push_back(std::move(step));
+    }
+}
+
+std::optional<Problem> Settlement::join_those_at_link() {
+    for (Walker& walker : walkers_) {
+        const LogTail& tail = walker.tail();
+        if (walker.left_out || walker.joined || tail.sequence > link_.sequence) continue;
         // Batches are whole on every member: a tail inside one, or after another batch, is not
         // ours.
-        if (tail.sequence != sequence || tail.previous_hash != link_.previous_hash) {
+        if (tail.sequence != link_.sequence || tail.previous_hash != link_.previous_hash) {
             return Problem{Errc::stale, walker.member->path() +
                                             ": its history does not join that of the "
                                             "other members at write " +
@@ -168,21 +208,20 @@ std::optional<Problem> Settlement::join_those_at(uint64_t sequence) {
     return std::nullopt;
 }
 
-// The batch after link_, from whichever logs have it. False at the end of the chain. Where a log
-// cannot be read another one decides: what is not there either, it has lost or never had.
-Task<Outcome<bool>> Settlement::find_next() {
-    Step step;
+// The batch after link_, from whichever logs have it. Where one cannot be read another one decides:
+// what is not there either, it has lost or never had.
+Task<std::optional<Problem>> Settlement::find_next(Step& step) {
     step.present.assign(walkers_.size(), true);
+    unreadable_.reset();
     bool decided = false;
-    std::optional<Problem> unreadable;
     for (size_t i = 0; i < walkers_.size(); ++i) {
         Walker& walker = walkers_[i];
-        if (!walker.joined) continue;
+        if (walker.left_out || !walker.joined) continue;
         const auto found = co_await walker.member->read_log(walker.head, link_);
         step.present[i] = found.ok() && found.value().batch != nullptr;
         decided = decided || found.ok();
-        if (!found.ok() && !unreadable) {
-            unreadable = device_problem(*walker.member, "reading the log", found.error());
+        if (!found.ok() && !unreadable_) {
+            unreadable_ = device_problem(*walker.member, "reading the log", found.error());
         }
         if (!step.present[i]) continue;
         if (step.batch && step.batch->hash() != found.value().batch->hash()) {
@@ -193,60 +232,78 @@ Task<Outcome<bool>> Settlement::find_next() {
         step.batch = found.value().batch;
     }
     if (!step.batch) step.batch = co_await find_behind_tails();
-    if (!step.batch && !decided) co_return *unreadable;
-    if (!step.batch) co_return false;
-    const uint64_t size = step.batch->size();
-    for (Walker& walker : walkers_) {
-        if (!walker.joined) continue;
-        const uint64_t ring = walker.member->layout().log_size;
-        walker.used += blockdev::ring_cost(ring, walker.head, size);
-        if (walker.used > ring) {
-            co_return Problem{Errc::corrupt, walker.member->path() +
-                                                 ": the history is longer than its log; no writer "
-                                                 "of Gemel leaves it so"};
-        }
-        walker.head = blockdev::ring_place(ring, walker.head, size) + size;
-    }
-    link_.sequence = step.batch->last_sequence() + 1;
-    link_.previous_hash = step.batch->hash();
-    steps_.push_back(std::move(step));
-    co_return true;
+    if (step.batch || decided) unreadable_.reset();
+    co_return std::nullopt;
 }
 
-// From a member that has it home already: no log of those that still need it has it whole. Rings
-// are written alike, so it lies where they would have it, and nothing has replaced it: room for a
-// new batch is room on every member.
+// From a member that has it home already, or is left out: no log of those that still need it has it
+// whole. Rings are written alike, so it lies where they would have it, and nothing has replaced it:
+// room for a new batch is room on every member. (If a member's ring is not like the others', it is
+// not found there.)
 Task<BatchRef> Settlement::find_behind_tails() {
-    const auto joined = std::find_if(walkers_.begin(), walkers_.end(),
-                                     [](const Walker& walker) { return walker.joined; });
+    const auto joined =
+        std::find_if(walkers_.begin(), walkers_.end(),
+                     [](const Walker& walker) { return walker.joined && !walker.left_out; });
     CHECK(joined != walkers_.end());
     const uint64_t head = joined->head;
     for (const Walker& walker : walkers_) {
-        if (walker.joined) continue;
+        if (walker.joined && !walker.left_out) continue;
         const auto found = co_await walker.member->read_log(head, link_);
         if (found.ok() && found.value().batch) co_return found.value().batch;
     }
     co_return BatchRef{};
 }
 
-// The end must be an end: behind every member's tail, and not a hole at or below the stable point.
-Task<Outcome<bool>> Settlement::check_end() {
+std::optional<Problem> Settlement::pass(const Step& step) {
+    const uint64_t size = step.batch->size();
+    for (Walker& walker : walkers_) {
+        if (walker.left_out || !walker.joined) continue;
+        const uint64_t ring = walker.member->layout().log_size;
+        walker.used += blockdev::ring_cost(ring, walker.head, size);
+        walker.head = blockdev::ring_place(ring, walker.head, size) + size;
+        if (walker.used <= ring) continue;
+        std::optional<Problem> problem = leave_out(
+            walker, {Errc::corrupt, walker.member->path() +
+                                        ": what it should have in its log is more than that "
+                                        "holds: its superblock is older than what it wrote"});
+        if (problem) return problem;
+    }
+    link_.sequence = step.batch->last_sequence() + 1;
+    link_.previous_hash = step.batch->hash();
+    return std::nullopt;
+}
+
+// Those that have joined end where the others have all of it home, and more: they lost what lies
+// between. The others prove that it was there, and hold it.
+bool Settlement::leave_out_those_that_ended() {
+    const auto latest =
+        std::max_element(walkers_.begin(), walkers_.end(), [](const Walker& a, const Walker& b) {
+            return std::pair(!a.left_out, a.tail().sequence.get()) <
+                   std::pair(!b.left_out, b.tail().sequence.get());
+        });
+    if (latest->joined) return false;
+    for (Walker& walker : walkers_) {
+        if (walker.left_out || !walker.joined) continue;
+        const std::optional<Problem> problem = leave_out(
+            walker, {Errc::stale, walker.member->path() + ": stale: its log ends at write " +
+                                      std::to_string(link_.sequence - 1) + ", and that of " +
+                                      latest->member->path() + " begins at write " +
+                                      std::to_string(latest->tail().sequence) + " only"});
+        CHECK(!problem);  // `latest` remains.
+    }
+    return true;
+}
+
+// The end must be an end: not a place that nobody could read, and not a hole at or below the stable
+// point.
+Task<std::optional<Problem>> Settlement::check_end() {
+    if (unreadable_) co_return unreadable_;
     uint64_t stable = 0;
     for (const Walker& walker : walkers_) {
-        if (!walker.joined) {
-            co_return Problem{Errc::stale,
-                              walker.member->path() + ": begins at write " +
-                                  std::to_string(walker.member->superblock().tail.sequence) +
-                                  ", which the other members' logs do not reach (they end at " +
-                                  std::to_string(settled_.last_sequence) +
-                                  "): one of them is stale"};
-        }
         if (walker.member->closed_cleanly()) continue;
+        // Of one that cannot be read at all the others tell.
         const Result<uint64_t> point = co_await walker.member->highest_stable_point(link_.epoch_id);
-        if (!point.ok()) {
-            co_return device_problem(*walker.member, "reading the log", point.error());
-        }
-        stable = std::max(stable, point.value());
+        if (point.ok()) stable = std::max(stable, point.value());
     }
     if (stable > settled_.last_sequence) {
         co_return Problem{Errc::corrupt,
@@ -256,47 +313,66 @@ Task<Outcome<bool>> Settlement::check_end() {
                               " were stable and are whole on no member; the volume stays closed "
                               "rather than lose them"};
     }
-    co_return true;
+    co_return std::nullopt;
 }
 
-Task<Outcome<bool>> Settlement::complete_logs() {
-    if (steps_.empty()) co_return true;
+// Puts what the member lacks into its ring, and all of the chain into its memory.
+Task<Status> Settlement::complete_log(size_t index) {
+    Member& member = *walkers_[index].member;
+    uint64_t head = walkers_[index].tail().ring_offset;
+    for (const Step& step : steps_) {
+        if (step.batch->first_sequence() < walkers_[index].tail().sequence) continue;
+        const uint64_t offset =
+            blockdev::ring_place(member.layout().log_size, head, step.batch->size());
+        head = offset + step.batch->size();
+        if (!step.present[index]) {
+            const Status written = co_await member.complete_log(step.batch, offset);
+            if (!written.ok()) co_return written;
+            ++settled_.batches_completed;
+        }
+        member.adopt(step.batch, offset);
+    }
+    co_return Status::success();
+}
+
+Task<std::optional<Problem>> Settlement::complete_logs() {
+    if (steps_.empty()) co_return std::nullopt;
     for (size_t i = 0; i < walkers_.size(); ++i) {
-        Member& member = *walkers_[i].member;
-        uint64_t head = member.superblock().tail.ring_offset;
-        for (const Step& step : steps_) {
-            if (step.batch->first_sequence() < member.superblock().tail.sequence) continue;
-            const uint64_t offset =
-                blockdev::ring_place(member.layout().log_size, head, step.batch->size());
-            head = offset + step.batch->size();
-            if (!step.present[i]) {
-                const Status written = co_await member.complete_log(step.batch, offset);
-                if (!written.ok()) {
-                    co_return device_problem(member, "completing the log", written.error());
-                }
-                ++settled_.batches_completed;
-            }
-            member.adopt(step.batch, offset);
-        }
+        if (walkers_[i].left_out) continue;
+        const Status completed = co_await complete_log(i);
+        if (completed.ok()) continue;
+        std::optional<Problem> problem =
+            leave_out(walkers_[i],
+                      device_problem(*walkers_[i].member, "completing the log", completed.error()));
+        if (problem) co_return problem;
     }
-    for (const Walker& walker : walkers_) {
+    for (Walker& walker : walkers_) {
+        if (walker.left_out) continue;
         const Status flushed = co_await walker.member->flush();
-        if (!flushed.ok()) {
-            co_return device_problem(*walker.member, "flushing the log", flushed.error());
-        }
+        if (flushed.ok()) continue;
+        std::optional<Problem> problem =
+            leave_out(walker, device_problem(*walker.member, "flushing the log", flushed.error()));
+        if (problem) co_return problem;
     }
-    co_return true;
+    co_return std::nullopt;
 }
 
-Task<Outcome<bool>> Settlement::bring_all_home() {
-    std::vector<Member*> members;
-    for (const Walker& walker : walkers_) members.push_back(walker.member);
-    for (size_t i = 0; i < members.size(); ++i) {
-        const std::optional<Problem> problem =
-            co_await bring_home(members, i, settled_.last_sequence);
-        if (problem) co_return *problem;
+Task<std::optional<Problem>> Settlement::bring_all_home() {
+    for (Walker& walker : walkers_) {
+        if (walker.left_out) continue;
+        // Those whose tables help where its own are damaged, with itself.
+        std::vector<Member*> members{walker.member};
+        for (const Walker& other : walkers_) {
+            if (!other.left_out && &other != &walker) members.push_back(other.member);
+        }
+        std::optional<Problem> problem = co_await bring_home(members, 0, settled_.last_sequence);
+        if (!problem) continue;
+        // Space can be made, without a resync.
+        if (problem->code == Errc::no_space) co_return problem;
+        problem = leave_out(walker, std::move(*problem));
+        if (problem) co_return problem;
     }
-    co_return true;
+    co_return std::nullopt;
 }
 
 }  // namespace

@@ -7,9 +7,13 @@
 // come late. Once every log is whole and flushed, each member brings its log home on its own, with
 // the checkpoint's usual order: a crash at any moment finds every batch of the chain on every
 // member, in the log or at home, and settles again.
+//
+// What one member lost or cannot read is masked by another one that has it. A member whose log
+// cannot be made whole so is left out, as long as one remains that proves the whole history.
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "blockdev/member.h"
 #include "blockdev/result.h"
@@ -22,10 +26,16 @@ struct Settled {
     uint64_t chain_hash = 0;     // What the next batch would chain from.
     uint64_t batches_kept = 0;
     uint64_t batches_completed = 0;  // Written to members that lacked them.
+    struct LeftOut {
+        size_t member = 0;  // Its index in what settle() was given.
+        Problem problem;
+    };
+    // To be opened anew before anything else is done with them.
+    std::vector<LeftOut> left_out;
 };
 
 // `in_chain`: the members whose log belongs to the epoch `epoch_id`. The problem says what is
-// missing where a hole reaches below the stable point or a member's history does not join.
+// missing where a hole reaches below the stable point or histories do not join.
 Task<Outcome<Settled>> settle(std::span<blockdev::Member* const> in_chain, Uuid epoch_id);
 
 // Settles the log of a member that is not trusted (any more) by itself, in the newest epoch it
