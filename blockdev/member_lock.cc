@@ -32,9 +32,14 @@ Problem in_use(const Disk& disk, const ProcessId& owner, bool owner_is_alive) {
         return {Errc::busy, path + ": in use by process " + std::to_string(owner.pid) +
                                 "; stop it first (is the volume being served already?)"};
     }
-    return {Errc::busy, path +
-                            ": still locked after 10 s although its last owner is gone; "
-                            "its requests may hang in the device"};
+    if (owner.pid == 0) {
+        return {Errc::busy, path +
+                                ": still locked after 10 s, by a process that has not written "
+                                "down who it is; stop it first"};
+    }
+    return {Errc::timed_out, path +
+                                 ": still locked after 10 s although its last owner is gone; "
+                                 "its requests may hang in the device"};
 }
 
 }  // namespace

@@ -17,7 +17,8 @@ namespace gemel::blockdev {
 inline constexpr uint64_t kLockPatience_ns = 10 * kSecond;      // For a dead owner's requests.
 inline constexpr uint64_t kLiveOwnerPatience_ns = 1 * kSecond;  // It may be about to exit.
 
-// Takes the lock, or says who has it.
+// Takes the lock, or says who has it: Errc::busy if that may be a live process, Errc::timed_out if
+// the owner is known to be dead.
 Task<Outcome<bool>> lock_member(Env& env, Disk& disk);
 
 // Once locked: writes down who we are, or (`open` false) that nobody is.

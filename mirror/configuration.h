@@ -1,35 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Who belongs to a volume, who may start it, and the witness that remembers it. The rules are pure
-// functions; open.cc carries them out.
+// Who belongs to a volume, and the witness that remembers it.
 #pragma once
 
 #include <optional>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "blockdev/disk_format.h"
 #include "blockdev/env.h"
 
 namespace gemel::mirror {
-
-// What one member says of itself.
-struct MemberEvidence {
-    std::string path;
-    const blockdev::Superblock* superblock = nullptr;
-};
-
-struct StartDecision {
-    size_t newest = 0;             // The member whose configuration counts.
-    bool witness_is_lost = false;  // It must be written anew.
-    std::vector<size_t> in_chain;  // Members whose log belongs to that configuration.
-};
-
-// Whether these members, and no others, may start the volume: one volume, one history, everyone in
-// the newest in-sync set there and none of them stale. The problem names the member at fault.
-Outcome<StartDecision> decide_start(std::span<const MemberEvidence> members,
-                                    const std::optional<blockdev::ConfigurationRecord>& witness);
 
 // The first configuration of a new volume.
 blockdev::ConfigurationRecord first_configuration(Env& env, std::span<const Uuid> members);
@@ -37,11 +18,14 @@ blockdev::ConfigurationRecord first_configuration(Env& env, std::span<const Uuid
 blockdev::ConfigurationRecord next_epoch(Env& env, const blockdev::ConfigurationRecord& current,
                                          uint64_t first_sequence, uint64_t previous_hash);
 
-// Nothing where there is no witness file. One that does not prove itself, or belongs to another
-// volume, is a Problem.
-Outcome<std::optional<blockdev::ConfigurationRecord>> read_witness(Env& env,
-                                                                   const std::string& path,
-                                                                   const Uuid& volume);
+struct WitnessReading {
+    std::optional<blockdev::ConfigurationRecord> configuration;  // Nothing: none to go by.
+    std::string problem;                                         // Then: "lost", "damaged".
+};
+
+// A witness file that does not prove itself is as good as none. One that belongs to another volume,
+// or to a newer program, or that may not be read, is a Problem: it must not be overwritten.
+Outcome<WitnessReading> read_witness(Env& env, const std::string& path, const Uuid& volume);
 Status write_witness(Env& env, const std::string& path, const Uuid& volume,
                      const blockdev::ConfigurationRecord& configuration);
 

@@ -6,6 +6,9 @@
 #include "blockdev/format_member.h"
 #include "blockdev/local_member.h"
 #include "mirror/configuration.h"
+#include "mirror/member_search.h"
+#include "mirror/settlement.h"
+#include "mirror/start_rules.h"
 
 namespace gemel::mirror {
 
@@ -181,37 +184,60 @@ Task<Outcome<VolumeDescription>> create_volume(Env& env, CreateOptions options) 
     co_return description;
 }
 
+namespace {
+
+// By the rules for starting; a witness that is lost is written anew.
+Task<std::optional<Problem>> prove_newest(
+    Env& env, const std::vector<std::unique_ptr<blockdev::Member>>& members,
+    std::string witness_path) {
+    const blockdev::Superblock& first = members.front()->superblock();
+    Outcome<WitnessReading> witness = read_witness(env, witness_path, first.volume);
+    if (!witness.ok()) co_return witness.error();
+    std::vector<MemberEvidence> evidence = evidence_of(members);
+    for (size_t i = 0; i < members.size(); ++i) {
+        evidence[i].log_end = co_await log_end(*members[i]);
+    }
+    StartCase start;
+    start.volume = blockdev::volume_name(first);
+    start.present = evidence;
+    start.witness = witness.value().configuration;
+    start.witness_problem = witness.value().problem;
+    const Outcome<StartDecision> decision = decide_start(start);
+    if (!decision.ok()) co_return decision.error();
+    for (const std::string& warning : decision.value().warnings) {
+        env.log(LogLevel::warning, start.volume + ": " + warning);
+    }
+    if (!decision.value().witness_is_lost) co_return std::nullopt;
+    const Status written =
+        write_witness(env, witness_path, first.volume, decision.value().configuration);
+    if (written.ok()) co_return std::nullopt;
+    co_return Problem{written.error().code,
+                      witness_path + ": the witness cannot be written: " + written.error().text()};
+}
+
+}  // namespace
+
 Task<Outcome<VolumeDescription>> assemble_volume(Env& env, std::vector<std::string> paths,
                                                  std::string witness_path) {
     blockdev::BufferPool pool(0);
-    std::vector<std::unique_ptr<blockdev::LocalMember>> members;
-    std::vector<MemberEvidence> evidence;
+    std::vector<std::unique_ptr<blockdev::Member>> members;
     for (const std::string& path : paths) {
         Outcome<std::unique_ptr<blockdev::LocalMember>> member =
             co_await blockdev::LocalMember::open(env, path, 0, pool);
         if (!member.ok()) co_return member.error();
         members.push_back(std::move(member).value());
     }
-    if (members.empty()) co_return Problem{Errc::invalid, "give the paths of all members"};
-    for (const auto& member : members) {
-        evidence.push_back({member->path(), &member->superblock()});
-    }
+    if (members.empty()) co_return Problem{Errc::invalid, "give the paths of the members"};
     const blockdev::Superblock& first = members.front()->superblock();
-    const Outcome<std::optional<ConfigurationRecord>> witness =
-        read_witness(env, witness_path, first.volume);
-    if (!witness.ok()) co_return witness.error();
-    const Outcome<StartDecision> decision = decide_start(evidence, witness.value());
-    if (!decision.ok()) co_return decision.error();
-    if (decision.value().witness_is_lost) {
-        const Status written =
-            write_witness(env, witness_path, first.volume,
-                          evidence[decision.value().newest].superblock->configuration);
-        if (!written.ok()) {
-            co_return Problem{
-                written.error().code,
-                witness_path + ": the witness cannot be written: " + written.error().text()};
-        }
+    for (const auto& member : members) {
+        const blockdev::Superblock& other = member->superblock();
+        if (other.volume == first.volume) continue;
+        co_return Problem{Errc::invalid, member->path() + ": belongs to another volume (" +
+                                             blockdev::volume_name(other) + ", " +
+                                             other.volume.text() + "); check the path"};
     }
+    const std::optional<Problem> refused = co_await prove_newest(env, members, witness_path);
+    if (refused) co_return *refused;
     VolumeDescription description;
     description.name = blockdev::volume_name(first);
     description.uuid = first.volume;

@@ -31,9 +31,9 @@ struct CreateOptions {
 // On failure nothing that existed before has been changed (unless forced) and no new file is left.
 Task<Outcome<VolumeDescription>> create_volume(Env& env, CreateOptions options);
 
-// Reads the members' superblocks and returns the description of the volume they belong to. All of
-// the volume's members must be among `paths`; changes nothing except re-creating a lost witness
-// at `witness_path` when the members prove to be the newest.
+// Reads the members' superblocks and returns the description of the volume they belong to, with
+// these members. They must be enough to start it; those that are not among them are named in the
+// log. Changes nothing except re-creating a lost witness at `witness_path`.
 Task<Outcome<VolumeDescription>> assemble_volume(Env& env, std::vector<std::string> paths,
                                                  std::string witness_path);
 

@@ -19,10 +19,17 @@ struct OpenOptions {
     Scrub::Options scrub = {};
     WatchLimits limits = {};
     bool read_only = false;  // Clients may not write; settlement still happens.
+    // Without proof that they are the newest, start from the newest members that are there, and
+    // give up what only others may have. Says so, loudly.
+    bool force = false;
 };
 
-// Serves nothing before the new epoch is stable on every member. On failure every member is as it
-// was found, or further along in a settlement that the next open continues.
+// What a volume is made of, each member in its state; those that are there are locked, and claimed
+// unless they are offline. Nothing is served before the new epoch is stable on every member that is
+// in sync in it, and at the witness. On failure every member is as it was found, or further along
+// in a settlement that the next open continues.
+Task<Outcome<VolumeParts>> open_parts(Env& env, VolumeDescription description, OpenOptions options);
+
 Task<Outcome<std::unique_ptr<Volume>>> open_volume(Env& env, VolumeDescription description,
                                                    OpenOptions options);
 

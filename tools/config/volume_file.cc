@@ -116,7 +116,7 @@ std::vector<MemberDescription> read_members(const toml::table& root, const std::
         }
         members.push_back(std::move(member));
     }
-    if (members.size() < 2) complain(node, "a volume has at least 2 members");
+    if (members.empty()) complain(node, "a volume has members");
     return members;
 }
 

@@ -52,6 +52,7 @@ struct ServeArguments {
     std::optional<uint64_t> cache_bytes;
     uint64_t scrub_every_s = 7 * 86'400;  // 0: only when asked to.
     bool read_only = false;
+    bool force = false;
     std::string folder = ".";
 };
 

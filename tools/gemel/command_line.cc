@@ -156,6 +156,9 @@ CLI::App* add_serve(CLI::App& root, ServeArguments& arguments) {
     add_quantity(*app, "--scrub-every", arguments.scrub_every_s, interval_of, "TIME",
                  "How often everything is read and verified: 7d, 12h, off (default 7d)");
     app->add_flag("--read-only", arguments.read_only, "Clients may not write");
+    app->add_flag("--force", arguments.force,
+                  "Start from the newest members that are there although nothing proves them the\n"
+                  "newest; what only missing members have is lost");
     add_text(*app, "--dir", arguments.folder, "DIR", kFolderHelp);
     return app;
 }

@@ -87,6 +87,7 @@ ServePlan plan_from(const ServeArguments& arguments) {
     if (arguments.cache_bytes) plan.open.cache_bytes = *arguments.cache_bytes;
     if (plan.open.cache_bytes < kCacheBytesMin) throw UsageError("--cache must be at least 1M");
     plan.open.read_only = arguments.read_only;
+    plan.open.force = arguments.force;
     plan.open.scrub.interval_s = arguments.scrub_every_s;
     plan.file = value_or_throw(resolve_volume_file(arguments.volume, arguments.folder));
     plan.description = value_or_throw(read_volume_file(plan.file));

@@ -46,6 +46,11 @@ public:
         options.cache_bytes = 1 << 20;
         return store.run(open_volume(*store.env, description, options));
     }
+    // Only the parts; see close_parts().
+    Outcome<VolumeParts> try_parts(OpenOptions options = {}) {
+        options.cache_bytes = 1 << 20;
+        return store.run(open_parts(*store.env, description, options));
+    }
     void open(OpenOptions options = {}) {
         auto opened = try_open(options);
         ASSERT_TRUE(opened.ok()) << opened.error().text;
