@@ -241,9 +241,9 @@ Task<std::optional<Problem>> Settlement::find_next(Step& step) {
 // room for a new batch is room on every member. (If a member's ring is not like the others', it is
 // not found there.)
 Task<BatchRef> Settlement::find_behind_tails() {
-    const auto joined =
-        std::find_if(walkers_.begin(), walkers_.end(),
-                     [](const Walker& walker) { return walker.joined && !walker.left_out; });
+    const auto joined = std::find_if(walkers_.begin(), walkers_.end(), [](const Walker& walker) {
+        return walker.joined && !walker.left_out;
+    });
     CHECK(joined != walkers_.end());
     const uint64_t head = joined->head;
     for (const Walker& walker : walkers_) {

@@ -15,8 +15,8 @@ std::string state_of(VolumeWorld& world, size_t member) {
 
 blockdev::ConfigurationRecord witness_of(VolumeWorld& world) {
     const auto witness = read_witness(*world.store.env, "/witness", world.description.uuid);
-    CHECK(witness.ok() && witness.value());
-    return *witness.value();
+    CHECK(witness.ok() && witness.value().configuration);
+    return *witness.value().configuration;
 }
 
 bool is_in_sync(const blockdev::ConfigurationRecord& configuration, size_t member) {

@@ -154,7 +154,6 @@ TEST(CommandLine, HelpAndVersionAreNoFailure) {
 }
 
 TEST(CommandLine, NamesWhatIsWrong) {
-    EXPECT_THAT(complaint({"serve", "vol", "--force"}), HasSubstr("there is no option '--force'"));
     EXPECT_THAT(complaint({"serve", "--x=1", "vol"}), HasSubstr("there is no option '--x'"));
     EXPECT_THAT(complaint({"serve", "vol", "--slow", "1s"}),
                 HasSubstr("there is no option '--slow'"));
