@@ -33,7 +33,7 @@ protected:
 TEST_F(WatchedDiskTest, KnowsSinceWhenTheOldestRequestIsInFlight) {
     EXPECT_EQ(disk_->progress().oldest_request_ns, UINT64_MAX);
     drive_->faults.hung = true;
-    std::optional<Status> first, second, flushed;
+    std::optional<Status> first, flushed;
     const uint64_t began = world_.env->now_ns();
     world_.start(write_once(&first));
     world_.world.run_for(5 * kMillisecond);
