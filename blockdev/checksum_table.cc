@@ -351,6 +351,73 @@ Task<Status> ChecksumTable::mark_zero(uint64_t page, uint64_t sequence) {
     co_return Status::success();
 }
 
+Task<Status> ChecksumTable::raise(uint64_t page, uint64_t sequence) {
+    const Result<PageName> named = co_await page_name(page);
+    if (!named.ok()) co_return named.error();
+    if (named.value().sequence >= sequence) co_return Status::success();
+    if (named.value().state != PageState::data) co_return co_await mark_zero(page, sequence);
+    const Status indexed = co_await load_chain(page);
+    if (!indexed.ok()) co_return indexed;
+    PageName name = PageName::decode(*loaded_entry(page));
+    name.sequence = std::max(name.sequence, sequence);
+    set_entry(page, name);
+    co_return Status::success();
+}
+
+// Index pages of never written ones are made anew when they are needed, in slot 0: what the roots
+// on disk name may be overwritten then, so a crash may leave a mixture. Whoever does this must have
+// recorded before that nothing here counts.
+void ChecksumTable::forget_all() {
+    for (IndexEntry& root : roots_) root = IndexEntry{};
+    for (IndexLevel& level : levels_) {
+        for (BufferPool::Buffer& page : level.pages) page = BufferPool::Buffer{};
+        level.moved.clear();
+        level.dirty.clear();
+        level.dirty_set.clear();
+    }
+    moved_pages_.clear();
+    recent_.clear();
+    cached_.clear();
+    suspect_.reset();
+}
+
+// From the roots down: what an entry names was not written after its number.
+Task<Result<std::vector<uint64_t>>> ChecksumTable::newer_pages(uint64_t after, uint64_t first_page,
+                                                               uint64_t end_page) {
+    std::vector<uint64_t> pages;
+    for (uint64_t page = first_page; page < end_page;) {
+        const uint64_t number = page / kIndexEntries;
+        const uint64_t upper = number / kIndexEntries;
+        const bool changed_above =
+            levels_[2].dirty_set.contains(upper) || !levels_[1].dirty.empty();
+        if (!changed_above && PageName::decode(roots_[upper]).sequence <= after) {
+            page = (upper + 1) * kIndexEntries * kIndexEntries;
+            continue;
+        }
+        if (const Status loaded = co_await load_index(2, upper); !loaded.ok()) {
+            suspect_ = page;
+            co_return loaded.error();
+        }
+        const IndexEntry& parent = index_page(2, upper).entries[number % kIndexEntries];
+        const bool changed = levels_[1].dirty_set.contains(number);
+        if (!changed && PageName::decode(parent).sequence <= after) {
+            page = (number + 1) * kIndexEntries;
+            continue;
+        }
+        if (const Status loaded = co_await load_index(1, number); !loaded.ok()) {
+            suspect_ = page;
+            co_return loaded.error();
+        }
+        const uint64_t end = std::min(end_page, (number + 1) * kIndexEntries);
+        for (; page < end; ++page) {
+            const PageName name =
+                PageName::decode(index_page(1, number).entries[page % kIndexEntries]);
+            if (name.sequence > after) pages.push_back(page);
+        }
+    }
+    co_return pages;
+}
+
 uint64_t ChecksumTable::memory_bytes() const {
     uint64_t pages = cached_.size();
     for (const IndexLevel& level : levels_) {

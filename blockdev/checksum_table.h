@@ -60,11 +60,18 @@ public:
     Task<Status> write_page(uint64_t page, const ChecksumPage& values, uint64_t sequence);
     // Marks the whole page zero; nothing is written for it.
     Task<Status> mark_zero(uint64_t page, uint64_t sequence);
+    // What `page` holds was still right at `sequence`.
+    Task<Status> raise(uint64_t page, uint64_t sequence);
     // Writes all changed index pages, level 1, then level 2. Not durable yet.
     Task<Status> write_index();
     std::span<const IndexEntry> roots() const { return roots_; }
     // The superblock naming roots() is durable.
     void commit_roots();
+    // Every page was never written from now on; what the durable superblock names stays.
+    void forget_all();
+    // Those of the pages that are named with a number above `after`, ascending.
+    Task<Result<std::vector<uint64_t>>> newer_pages(uint64_t after, uint64_t first_page,
+                                                    uint64_t end_page);
     // True if write_index() has something to write.
     bool has_changes() const { return !levels_[1].dirty.empty() || !levels_[2].dirty.empty(); }
 

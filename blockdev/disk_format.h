@@ -162,11 +162,14 @@ struct ResyncRecord {
     le32 reserved;
     Uuid base_epoch;     // The last write that it had in common with the volume. Frozen until the
     le64 base_sequence;  // member is in sync again, whatever happens meanwhile. 0: nothing.
-    le64 cursor_page;    // The pages before it have been walked over.
-    le64 window_end;     // Those from the cursor up to here may be half copied.
+    le64 covered_sequence;  // The pages before the cursor have all writes up to this one,
+    le64 cursor_page;       // those from it on up to the base only.
+    le64 window_begin;      // Pages that may be half copied: their blocks need not be what their
+    le64 window_end;        // checksums say.
 };
-static_assert(sizeof(ResyncRecord) == 48);
+static_assert(sizeof(ResyncRecord) == 64);
 static_assert(offsetof(ResyncRecord, base_sequence) == 24);
+static_assert(offsetof(ResyncRecord, window_begin) == 48);
 
 struct Superblock {
     le64 checksum;  // XXH3-64 of everything after it, seeded with its own offset.
@@ -187,7 +190,7 @@ struct Superblock {
     EpochRecord epochs[kEpochHistory];  // The last ones, oldest first.
     IndexEntry roots[kRootEntries];
     ResyncRecord resync;
-    uint8_t reserved[4864];
+    uint8_t reserved[4848];
 };
 static_assert(offsetof(Superblock, member) == 32);
 static_assert(offsetof(Superblock, geometry) == 136);

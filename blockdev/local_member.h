@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "blockdev/checksum_table.h"
+#include "blockdev/copied_blocks.h"
 #include "blockdev/env.h"
 #include "blockdev/log_reader.h"
 #include "blockdev/log_writer.h"
@@ -29,6 +30,7 @@ public:
     const DiskTraits& traits() const override { return disk_->traits(); }
     const MemberCounters& counters() const override { return counters_; }
     MemberProgress progress() const override { return disk_->progress(); }
+    void resume_counters(const MemberCounters& before) override;
 
     bool has_room(uint64_t batch_bytes) const override { return log_.has_room(batch_bytes); }
     void append(AppendRequest& request) override;
@@ -69,6 +71,19 @@ public:
     Task<Status> begin_epoch(const ConfigurationRecord& configuration,
                              std::span<const EpochRecord> history) override;
     Task<Status> write_configuration(const ConfigurationRecord& configuration) override;
+    uint64_t log_head() const override { return log_.head(); }
+    Task<Result<std::vector<uint64_t>>> newer_pages(uint64_t after, uint64_t first_page,
+                                                    uint64_t end_page) override;
+    Task<Result<std::vector<uint64_t>>> pages_in_log(uint64_t after) override;
+    Task<Status> forget_content() override;
+    void join_log(const LogTail& at) override;
+    Task<Status> begin_resync(const ConfigurationRecord& configuration,
+                              std::span<const EpochRecord> history,
+                              const ResyncRecord& record) override;
+    Task<Status> copy_in(uint64_t first_block, std::span<const uint64_t> checksums,
+                         const std::byte* data) override;
+    void end_page(uint64_t page, uint64_t sequence) override { copies_.end_page(page, sequence); }
+    Task<Status> end_window(const ResyncRecord& record) override;
     bool closed_cleanly() const override { return closed_cleanly_; }
     Task<Result<uint64_t>> highest_stable_point(Uuid epoch_id) override;
     Task<Status> close() override;
@@ -90,6 +105,9 @@ private:
     void add_logged(uint64_t page, PageVersion version, uint64_t sequence, PageValues& out) const;
     Task<Status> checkpoint_taken(uint64_t sequence, uint64_t bytes_wanted, size_t window);
     Task<Status> write_table();
+    Task<Status> punch_home();
+    Task<Status> name_copies();
+    Task<void> name_copies_of(uint64_t page, Status& outcome);
     Task<Status> move_tail(const LogTail& tail);
     void take_over(MemberHealth health);
     Task<Result<uint64_t>> inspect_log();
@@ -104,6 +122,8 @@ private:
     LogWriter log_;
     LogReader reader_;
     Overlay overlay_;
+    CopiedBlocks copies_;
+    LogTail joined_at_{};
     AlignedBytes junk_;  // Where reads put blocks that nobody wants.
     MemberCounters counters_;
     MemberHealth health_;

@@ -145,6 +145,20 @@ void LocalMember::take_over(MemberHealth health) {
     health_ = std::move(health);
 }
 
+// What was saved may be older.
+void LocalMember::resume_counters(const MemberCounters& before) {
+    const auto resume = [](uint64_t& counter, uint64_t was) { counter = std::max(counter, was); };
+    resume(counters_.blocks_read, before.blocks_read);
+    resume(counters_.blocks_verified, before.blocks_verified);
+    resume(counters_.mismatches, before.mismatches);
+    resume(counters_.read_errors, before.read_errors);
+    resume(counters_.write_errors, before.write_errors);
+    resume(counters_.checkpoints, before.checkpoints);
+    resume(counters_.blocks_healed, before.blocks_healed);
+    resume(counters_.tables_repaired, before.tables_repaired);
+    resume(counters_.log_blocks_healed, before.log_blocks_healed);
+}
+
 Task<Status> LocalMember::save_health(MemberHealth health) {
     health.blocks_verified = counters_.blocks_verified;
     health.mismatches = counters_.mismatches;

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
+#include <set>
 
 namespace gemel::blockdev {
 
@@ -41,12 +41,12 @@ Task<Result<LogReader::Found>> LogReader::at(uint64_t offset, ChainLink link) {
 }
 
 // What cannot be read is halved until only the bad blocks are left out: they know nothing.
-Task<Result<uint64_t>> LogReader::highest_stable_point(Uuid epoch_id) {
+template <typename Look>
+Task<Status> LogReader::for_each_header(Look look) {
     struct Piece {
         uint64_t offset;
         uint64_t length;
     };
-    uint64_t highest = 0;
     size_t failures = 0;
     for (uint64_t start = 0; start < layout_.log_size; start += kWindowSize) {
         std::vector<Piece> pieces{{start, std::min(kWindowSize, layout_.log_size - start)}};
@@ -54,30 +54,56 @@ Task<Result<uint64_t>> LogReader::highest_stable_point(Uuid epoch_id) {
             const Piece piece = pieces.back();
             pieces.pop_back();
             const Status status = co_await load(piece.offset, piece.length);
-            if (status.ok()) {
-                highest = std::max(highest, highest_in_window(epoch_id));
+            if (!status.ok()) {
+                if (++failures > kFailuresMax) co_return status.error();
+                if (piece.length == kBlockSize) continue;
+                const uint64_t half = round_up(piece.length / 2, kBlockSize);
+                pieces.push_back({piece.offset, half});
+                pieces.push_back({piece.offset + half, piece.length - half});
                 continue;
             }
-            if (++failures > kFailuresMax) co_return status.error();
-            if (piece.length == kBlockSize) continue;
-            const uint64_t half = round_up(piece.length / 2, kBlockSize);
-            pieces.push_back({piece.offset, half});
-            pieces.push_back({piece.offset + half, piece.length - half});
+            for (uint64_t at = 0; at < window_length_; at += kBlockSize) {
+                const std::span<const std::byte> block(window_.get() + at, kBlockSize);
+                const auto& header = *reinterpret_cast<const BatchHeader*>(block.data());
+                if (header.magic != kBatchMagic) continue;
+                if (batch_header_fault(block, volume_, layout_.volume_blocks()) != nullptr)
+                    continue;
+                look(block);
+            }
         }
     }
+    co_return Status::success();
+}
+
+Task<Result<uint64_t>> LogReader::highest_stable_point(Uuid epoch_id) {
+    uint64_t highest = 0;
+    const auto look = [&highest, epoch_id](std::span<const std::byte> block) {
+        const auto& header = *reinterpret_cast<const BatchHeader*>(block.data());
+        if (header.epoch_id == epoch_id) highest = std::max(highest, header.stable_point.get());
+    };
+    const Status status = co_await for_each_header(look);
+    if (!status.ok()) co_return status.error();
     co_return highest;
 }
 
-uint64_t LogReader::highest_in_window(Uuid epoch_id) const {
-    uint64_t highest = 0;
-    for (uint64_t at = 0; at < window_length_; at += kBlockSize) {
-        const std::span<const std::byte> block(window_.get() + at, kBlockSize);
+Task<Result<std::vector<uint64_t>>> LogReader::pages_in_log(uint64_t after) {
+    std::set<uint64_t> pages;
+    const auto look = [&pages, after](std::span<const std::byte> block) {
         const auto& header = *reinterpret_cast<const BatchHeader*>(block.data());
-        if (header.magic != kBatchMagic || header.epoch_id != epoch_id) continue;
-        if (batch_header_fault(block, volume_, layout_.volume_blocks()) != nullptr) continue;
-        highest = std::max(highest, header.stable_point.get());
-    }
-    return highest;
+        if (header.first_sequence + header.entries <= after + 1) return;
+        const auto* entries = reinterpret_cast<const LogEntry*>(block.data() + sizeof(BatchHeader));
+        for (unsigned i = 0; i < header.entries; ++i) {
+            if (entries[i].block_count == 0) continue;
+            const uint64_t last = entries[i].first_block + entries[i].block_count - 1;
+            for (uint64_t page = entries[i].first_block / kPageBlocks; page <= last / kPageBlocks;
+                 ++page) {
+                pages.insert(page);
+            }
+        }
+    };
+    const Status status = co_await for_each_header(look);
+    if (!status.ok()) co_return status.error();
+    co_return std::vector<uint64_t>(pages.begin(), pages.end());
 }
 
 Task<Result<const std::byte*>> LogReader::window(uint64_t offset, uint64_t length) {

@@ -3,6 +3,8 @@
 // Reads batches back from a member's log ring, after a crash.
 #pragma once
 
+#include <vector>
+
 #include "blockdev/batch.h"
 #include "blockdev/disk.h"
 #include "blockdev/layout.h"
@@ -30,12 +32,17 @@ public:
     // which hardly anything can be read is an error.
     Task<Result<uint64_t>> highest_stable_point(Uuid epoch_id);
 
+    // See Member::pages_in_log(). Blocks that cannot be read are left out.
+    Task<Result<std::vector<uint64_t>>> pages_in_log(uint64_t after);
+
 private:
+    // Calls look(block) for every block of the ring that can be read and is a batch's header.
+    template <typename Look>
+    Task<Status> for_each_header(Look look);
     Task<Result<Found>> at(uint64_t offset, ChainLink link);
     // Makes `length` bytes from `offset` on available in the window.
     Task<Result<const std::byte*>> window(uint64_t offset, uint64_t length);
     Task<Status> load(uint64_t offset, uint64_t length);
-    uint64_t highest_in_window(Uuid epoch_id) const;
 
     static constexpr uint64_t kWindowSize = 4 * kMiB;
     static_assert(kWindowSize >= kMaximumBatchSize);

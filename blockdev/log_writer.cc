@@ -99,4 +99,18 @@ void LogWriter::restart(uint64_t chain_hash) {
     chain_hash_ = chain_hash;
 }
 
+void LogWriter::drop() {
+    records_.clear();
+    logged_records_ = 0;
+    used_ = 0;
+}
+
+void LogWriter::join(const LogTail& at) {
+    CHECK(records_.empty() && at.ring_offset <= ring_size_);
+    head_ = at.ring_offset;
+    logged_sequence_ = at.sequence - 1;
+    next_sequence_ = at.sequence;
+    chain_hash_ = at.previous_hash;
+}
+
 }  // namespace gemel::blockdev

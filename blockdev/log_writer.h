@@ -41,6 +41,10 @@ public:
     void release(size_t count);
     // Starts a new epoch's chain on an empty log.
     void restart(uint64_t chain_hash);
+    // Forgets what is in it.
+    void drop();
+    // Goes on somewhere else, with an empty log.
+    void join(const LogTail& at);
 
 private:
     Record& push(BatchRef batch, uint64_t offset);

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "blockdev/batch.h"
 #include "blockdev/disk.h"
@@ -64,6 +65,8 @@ public:
     virtual const DiskTraits& traits() const = 0;
     virtual const MemberCounters& counters() const = 0;
     virtual MemberProgress progress() const = 0;
+    // It was open before: goes on from what was counted then.
+    virtual void resume_counters(const MemberCounters& before) = 0;
 
     // --- Log. Batches are appended in order; `append` never fails at once. has_room() first.
     virtual bool has_room(uint64_t batch_bytes) const = 0;
@@ -158,6 +161,36 @@ public:
     // While it serves: the configuration alone, in both superblocks, each flushed. If it lists this
     // member as in sync, the resync that brought it there is over.
     virtual Task<Status> write_configuration(const ConfigurationRecord& configuration) = 0;
+
+    // --- Being brought up to date, while its volume serves. In this order, as mirror/resync does
+    // it; the log must be home, and the member is not read from until it is in sync.
+    // Where the next batch would begin in the ring.
+    virtual uint64_t log_head() const = 0;
+    // Those of the pages [first_page, end_page) that had a write numbered above `after`, ascending.
+    virtual Task<Result<std::vector<uint64_t>>> newer_pages(uint64_t after, uint64_t first_page,
+                                                            uint64_t end_page) = 0;
+    // The pages touched by whatever batch lies in the ring with a number above `after`, part of the
+    // chain or not: a checkpoint that did not come to its end may have changed their blocks.
+    virtual Task<Result<std::vector<uint64_t>>> pages_in_log(uint64_t after) = 0;
+    // Every block reads as zero from now on, durably. For a member whose own state is no base.
+    virtual Task<Status> forget_content() = 0;
+    // Takes part in the chain from `at` on: the next batch is appended there. Nothing of it may
+    // come home before begin_resync() has succeeded.
+    virtual void join_log(const LogTail& at) = 0;
+    // Makes it durable that the member is between two states. `history`: oldest first, with the
+    // epoch in force.
+    virtual Task<Status> begin_resync(const ConfigurationRecord& configuration,
+                                      std::span<const EpochRecord> history,
+                                      const ResyncRecord& record) = 0;
+    // Gives blocks their content at home; their checksums follow with end_window(). Without data
+    // they are zero where the checksum is 0, else unrecoverable. The pages are inside the window
+    // that is recorded; nobody writes to the blocks, and they are not in this member's log.
+    virtual Task<Status> copy_in(uint64_t first_block, std::span<const uint64_t> checksums,
+                                 const std::byte* data) = 0;
+    // All blocks of the page are as in the volume, whose last write to it was `sequence`.
+    virtual void end_page(uint64_t page, uint64_t sequence) = 0;
+    // Makes all copies durable with their checksums, and then `record`.
+    virtual Task<Status> end_window(const ResyncRecord& record) = 0;
 
     // Releases the member. Everything in flight must have ended.
     virtual Task<Status> close() = 0;

@@ -68,8 +68,10 @@ const char* resync_fault(const ResyncRecord& resync, uint64_t pages) {
         return all_zero(bytes_of(resync)) ? nullptr : "resync record";
     }
     if (resync.base_sequence > kMaximumSequence) return "resync base";
-    const bool in_order = resync.cursor_page <= resync.window_end && resync.window_end <= pages;
-    return in_order ? nullptr : "resync cursor";
+    if (resync.covered_sequence > kMaximumSequence) return "resync coverage";
+    if (resync.cursor_page > pages) return "resync cursor";
+    const bool in_order = resync.window_begin <= resync.window_end && resync.window_end <= pages;
+    return in_order ? nullptr : "resync window";
 }
 
 }  // namespace

@@ -73,6 +73,7 @@ Task<Status> Configurator::change(ConfigurationRecord configuration) {
         if (state == ConfiguredState::in_sync) scope.start(write_member(i, configuration));
     }
     co_await scope.join();
+    if (unmasked_) co_return *unmasked_;
     if (write_failed_) co_return Status::success();
     const Status witnessed = co_await write_witness_patiently(configuration);
     if (!witnessed.ok()) co_return witnessed;
@@ -87,6 +88,7 @@ Task<void> Configurator::write_member(size_t index, const ConfigurationRecord& c
     if (written.ok()) co_return;
     write_failed_ = true;
     on_failure_({index, "writing the configuration", written.error()});
+    if (!members_[index].leaving) unmasked_ = written.error();
 }
 
 Task<Status> Configurator::write_witness_patiently(const ConfigurationRecord& configuration) {

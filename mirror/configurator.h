@@ -6,6 +6,7 @@
 // follow. mirror/README.md has the argument.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "blockdev/env.h"
@@ -52,6 +53,7 @@ private:
     uint64_t last_version_;   // Also of those that never came into force.
     bool undecided_ = false;  // Such a one is on a member: a newer one must replace it.
     bool write_failed_ = false;
+    std::optional<Error> unmasked_;  // Of a member that nobody can do without.
 };
 
 }  // namespace gemel::mirror

@@ -21,6 +21,7 @@ using blockdev::Member;
 using blockdev::MemberHealth;
 using blockdev::PageValues;
 using blockdev::PageVersion;
+using blockdev::ResyncRecord;
 using blockdev::TableSource;
 
 namespace {
@@ -74,6 +75,20 @@ Task<Result<ChecksumPage>> slot_of(Member& member, uint64_t page, unsigned slot)
     const Status status = co_await member.read_table_slot(page, slot, values);
     if (!status.ok()) co_return status.error();
     co_return values;
+}
+
+Task<Status> begin_resync_of(Member& member, ConfigurationRecord configuration,
+                             std::vector<EpochRecord> history, ResyncRecord record) {
+    co_return co_await member.begin_resync(configuration, history, record);
+}
+
+Task<Status> end_window_of(Member& member, ResyncRecord record) {
+    co_return co_await member.end_window(record);
+}
+
+Task<Status> copy_into(Member& member, uint64_t first_block, std::vector<uint64_t> checksums,
+                       BufferPool::Buffer data) {
+    co_return co_await member.copy_in(first_block, checksums, data.get());
 }
 
 template <typename T>
@@ -279,6 +294,47 @@ Task<Result<uint64_t>> GuardedMember::highest_stable_point(Uuid epoch_id) {
 Task<Status> GuardedMember::complete_log(BatchRef batch, uint64_t offset) {
     if (given_up_) return gone<Status>();
     return guarded(member_->complete_log(std::move(batch), offset));
+}
+
+Task<Result<std::vector<uint64_t>>> GuardedMember::newer_pages(uint64_t after, uint64_t first_page,
+                                                               uint64_t end_page) {
+    if (given_up_) return gone<Result<std::vector<uint64_t>>>();
+    return guarded(member_->newer_pages(after, first_page, end_page));
+}
+
+Task<Result<std::vector<uint64_t>>> GuardedMember::pages_in_log(uint64_t after) {
+    if (given_up_) return gone<Result<std::vector<uint64_t>>>();
+    return guarded(member_->pages_in_log(after));
+}
+
+Task<Status> GuardedMember::forget_content() {
+    if (given_up_) return gone<Status>();
+    return guarded(member_->forget_content());
+}
+
+Task<Status> GuardedMember::begin_resync(const ConfigurationRecord& configuration,
+                                         std::span<const EpochRecord> history,
+                                         const ResyncRecord& record) {
+    if (given_up_) return gone<Status>();
+    return guarded(
+        begin_resync_of(*member_, configuration, {history.begin(), history.end()}, record));
+}
+
+Task<Status> GuardedMember::copy_in(uint64_t first_block, std::span<const uint64_t> checksums,
+                                    const std::byte* data) {
+    if (given_up_) return gone<Status>();
+    BufferPool::Buffer copy;
+    if (data != nullptr) {
+        copy = buffers_.take(checksums.size() * kBlockSize);
+        std::memcpy(copy.get(), data, checksums.size() * kBlockSize);
+    }
+    return guarded(
+        copy_into(*member_, first_block, {checksums.begin(), checksums.end()}, std::move(copy)));
+}
+
+Task<Status> GuardedMember::end_window(const ResyncRecord& record) {
+    if (given_up_) return gone<Status>();
+    return guarded(end_window_of(*member_, record));
 }
 
 Task<Status> GuardedMember::close() {

@@ -60,6 +60,9 @@ public:
     blockdev::MemberProgress progress() const override {
         return member_ ? member_->progress() : blockdev::MemberProgress{};
     }
+    void resume_counters(const blockdev::MemberCounters& before) override {
+        member_->resume_counters(before);
+    }
     bool has_room(uint64_t bytes) const override { return member_->has_room(bytes); }
     // Not guarded: the request and its batch live until the device has answered.
     void append(blockdev::AppendRequest& request) override {
@@ -68,6 +71,11 @@ public:
     }
     uint64_t logged_sequence() const override { return member_->logged_sequence(); }
     uint64_t log_bytes_used() const override { return member_->log_bytes_used(); }
+    uint64_t log_head() const override { return member_->log_head(); }
+    void join_log(const blockdev::LogTail& at) override { member_->join_log(at); }
+    void end_page(uint64_t page, uint64_t sequence) override {
+        if (!given_up_) member_->end_page(page, sequence);
+    }
     uint64_t tail_sequence() const override { return member_ ? member_->tail_sequence() : 1; }
     bool try_read(uint64_t first_block, uint64_t count, std::byte* out) override {
         return !given_up_ && member_->try_read(first_block, count, out);
@@ -113,6 +121,16 @@ public:
     Task<Status> begin_epoch(const blockdev::ConfigurationRecord& configuration,
                              std::span<const blockdev::EpochRecord> history) override;
     Task<Status> write_configuration(const blockdev::ConfigurationRecord& configuration) override;
+    Task<Result<std::vector<uint64_t>>> newer_pages(uint64_t after, uint64_t first_page,
+                                                    uint64_t end_page) override;
+    Task<Result<std::vector<uint64_t>>> pages_in_log(uint64_t after) override;
+    Task<Status> forget_content() override;
+    Task<Status> begin_resync(const blockdev::ConfigurationRecord& configuration,
+                              std::span<const blockdev::EpochRecord> history,
+                              const blockdev::ResyncRecord& record) override;
+    Task<Status> copy_in(uint64_t first_block, std::span<const uint64_t> checksums,
+                         const std::byte* data) override;
+    Task<Status> end_window(const blockdev::ResyncRecord& record) override;
     Task<Status> close() override;
 
 private:

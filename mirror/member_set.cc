@@ -67,9 +67,10 @@ void MemberSet::retire(size_t index) {
     Slot& slot = *slots_[index];
     CHECK(slot.guard && !slot.leaving);
     slot.guard->retire();
+    slot.last_counters = slot.guard->counters();
     slot.member = nullptr;
     retired_.push_back(std::move(slot.guard));
-    move(index, MemberState::missing, slot.why);
+    changed_.notify_all();
 }
 
 void MemberSet::let_go(bool all_quiet) {

@@ -35,7 +35,8 @@ public:
         bool checkpoints = false;  // and may bring its log home.
         bool admitting = false;    // Acknowledgements wait for it already.
         uint32_t reads_in_flight = 0;
-        std::unique_ptr<GuardedMember> guard;  // What `member` is, but in tests.
+        blockdev::MemberCounters last_counters;  // When it was retired.
+        std::unique_ptr<GuardedMember> guard;    // What `member` is, but in tests.
     };
 
     explicit MemberSet(Loop& loop) : doorbell_(loop), changed_(loop) {}
@@ -78,7 +79,7 @@ public:
     // No more work for this member: every call to it ends with an error, now and later.
     void give_up(size_t index, MemberState target, std::string why);
 
-    // Closes a member that was given up and is quiet: it is `missing` from then on.
+    // Closes a member that was given up and is quiet. It is what it is, but nothing of it is held.
     void retire(size_t index);
 
     // The volume has closed: releases all members; or, where work still hangs, leaves them all to

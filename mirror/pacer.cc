@@ -157,7 +157,8 @@ Task<void> Pacer::checkpoint_member(size_t index, uint64_t sequence, Pace pace) 
     blockdev::Member& member = members_.member(index);
     const Status status = co_await member.checkpoint(sequence, pace.slice_bytes, pace.window);
     if (status.ok()) co_return;
-    if (status.error().code == Errc::no_space) {
+    // One that does not count must not hold up the others.
+    if (status.error().code == Errc::no_space && members_.counts(index)) {
         no_space_ = true;
         full_member_ = member.path() + ": " + status.error().text();
         co_return;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "blockdev/uuid.h"
+#include "mirror/resync_report.h"
 #include "mirror/scrub_report.h"
 
 namespace gemel::mirror {
@@ -56,6 +57,8 @@ struct VolumeReport {
     uint64_t unrecoverable_blocks = 0;
     std::vector<BlockRange> unrecoverable;  // Of which no member has a good copy.
     ScrubReport scrub;
+    ResyncReport resync;
+    std::string resync_member;  // Empty: none is being brought up to date.
     std::vector<MemberReport> members;
 };
 

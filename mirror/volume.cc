@@ -83,7 +83,15 @@ Volume::Volume(Env& env, VolumeParts parts)
       health_(env, members_),
       healer_(env, members_, locks_, health_),
       scrub_(env, members_, locks_, healer_, health_, parts.scrub),
-      scope_(env) {
+      pace_(env),
+      resync_(env, members_, locks_, sequencer_, configurator_, healer_, pace_,
+              std::move(parts.history)),
+      rejoiner_(env, members_, resync_, health_, *pool_,
+                {.volume = uuid_, .cache_bytes = parts.cache_bytes},
+                [this](const MemberFailure& failure) { member_failed(failure); }),
+      scope_(env),
+      watch_scope_(env),
+      closing_(env) {
     last_repairs_.fill({UINT64_MAX, 0});
     sequencer_.set_on_wants_room([this] { pacer_.note_progress(); });
     geometry_.size = members_.layout().volume_size;
@@ -93,56 +101,11 @@ Volume::Volume(Env& env, VolumeParts parts)
     scope_.start(health_.run());
     scope_.start(healer_.run());
     scope_.start(scrub_.run());
-    scope_.start(watchdog_.run());
+    scope_.start(rejoiner_.run());
+    watch_scope_.start(watchdog_.run());
 }
 
 Volume::~Volume() { CHECK(closed_); }
-
-// --- Members that fail
-
-// What was given up already fails once more in everything that was under way.
-void Volume::member_failed(const MemberFailure& failure) {
-    MemberSet::Slot& slot = members_[failure.member];
-    if (stopped_ || slot.member == nullptr || slot.leaving || !slot.joined) return;
-    std::string why = failure.what;
-    if (const std::string text = failure.error.text(); !text.empty()) why += ": " + text;
-    if (members_.readable(failure.member) && members_.readable_count() == 1) {
-        return stop(slot.path + ": " + why);
-    }
-    members_.give_up(failure.member, MemberState::failed, why);
-    health_.note(failure.member, "event=member_failed why=\"" + why + "\"");
-    scope_.start(reconfigure());
-}
-
-Task<void> Volume::reconfigure() {
-    const Status applied = co_await configurator_.apply();
-    if (!applied.ok()) {
-        stop("the configuration cannot be changed: " + applied.error().text());
-        co_return;
-    }
-    sequencer_.members_changed();
-    sequencer_.resume();
-    pacer_.note_progress();
-}
-
-void Volume::stop(const std::string& because) {
-    if (stopped_) return;
-    stopped_because_ = because;
-    stopped_ = true;
-    env_.log(LogLevel::error,
-             name_ + ": stopped: " + stopped_because_ + "; every request now gets an I/O error");
-    sequencer_.stop(Error{Errc::io, 0, "the volume has stopped"});
-    stop_workers();
-}
-
-void Volume::stop_workers() {
-    pacer_.stop();
-    flusher_.stop();
-    healer_.stop();
-    scrub_.stop();
-    health_.stop();
-    watchdog_.stop();
-}
 
 Status Volume::check_range(uint64_t offset, uint64_t length) const {
     if (offset > geometry_.size || length > geometry_.size - offset) {
@@ -164,7 +127,7 @@ Task<Status> Volume::read(uint64_t offset, std::span<std::byte> data) {
     const Status range = check_range(offset, data.size());
     if (!range.ok() || data.empty()) co_return range;
     ++counters_.reads;
-    scrub_.note_client();
+    note_client();
     counters_.bytes_read += data.size();
     RangeLock::Hold hold(locks_, offset / kBlockSize, divide_up(offset + data.size(), kBlockSize),
                          RangeLock::Mode::shared);
@@ -268,6 +231,7 @@ Task<Status> Volume::read_masked(size_t chosen, uint64_t block, std::byte* out) 
 }
 
 Task<Status> Volume::repair_suspect(size_t index) {
+    if (!members_.readable(index)) co_return Error{Errc::corrupt, 0, "it is not in sync"};
     const std::optional<uint64_t> page = members_.member(index).take_suspect_page();
     if (!page) co_return Error{Errc::corrupt, 0, "nothing that can be repaired"};
     // A repair that did not help is not tried for ever.
@@ -306,7 +270,7 @@ Task<Status> Volume::write(uint64_t offset, std::span<const std::byte> data, Wri
     const Status range = check_writable(offset, data.size());
     if (!range.ok() || data.empty()) co_return range;
     ++counters_.writes;
-    scrub_.note_client();
+    note_client();
     counters_.bytes_written += data.size();
     const uint64_t first = offset / kBlockSize;
     const uint64_t end = divide_up(offset + data.size(), kBlockSize);
@@ -476,100 +440,5 @@ Task<Result<std::vector<Extent>>> Volume::extents(uint64_t offset, uint64_t leng
 // --- The rest
 
 Task<Status> Volume::drain(uint64_t deadline_ns) { co_return co_await pacer_.drain(deadline_ns); }
-
-Task<Status> Volume::close(uint64_t deadline_ns) {
-    CHECK(!closed_);
-    Status drained = Status::success();
-    if (!stopped_) drained = co_await pacer_.drain(deadline_ns);
-    if (!stopped_) static_cast<void>(co_await healer_.drain(deadline_ns));
-    closed_ = true;
-    scrub_.stop();
-    healer_.stop();
-    health_.stop();
-    pacer_.stop();
-    watchdog_.stop();
-    sequencer_.stop(Error{Errc::closed, 0, "the volume is closed"});
-    co_await scope_.join();
-    while (!sequencer_.idle() || !locks_.idle()) co_await sleep_for(env_, kMillisecond);
-    if (!stopped_) co_await health_.save();
-    // A member is closed in order only if nothing is left in its log.
-    for (size_t i = 0; i < members_.size(); ++i) {
-        if (stopped_ || !drained.ok() || !members_.readable(i)) continue;
-        const Status released = co_await members_.member(i).close();
-        if (!released.ok() && drained.ok()) drained = released;
-    }
-    while (!is_quiet() && env_.now_ns() < deadline_ns) co_await sleep_for(env_, kMillisecond);
-    // A device that hangs keeps its memory, and whatever would work on its answer.
-    const bool quiet = is_quiet();
-    if (!quiet) {
-        env_.log(LogLevel::warning, name_ + ": a member still hangs; it is left to the kernel");
-        static_cast<void>(pool_.release());
-    }
-    members_.let_go(quiet);
-    co_return drained;
-}
-
-bool Volume::is_quiet() const {
-    for (size_t i = 0; i < members_.size(); ++i) {
-        if (members_[i].guard && !members_[i].guard->quiet()) return false;
-    }
-    return sequencer_.quiet();
-}
-
-VolumeReport Volume::report() const {
-    VolumeReport report;
-    report.name = name_;
-    report.uuid = uuid_;
-    report.size = geometry_.size;
-    report.state = stopped_ ? "stopped" : "serving";
-    report.stopped_because = stopped_because_;
-    report.epoch = configurator_.in_force().epoch.number;
-    report.commit_sequence = sequencer_.commit_point();
-    report.stable_sequence = flusher_.stable_point();
-    report.reads = counters_.reads;
-    report.writes = counters_.writes;
-    report.flushes = counters_.flushes;
-    report.trims = counters_.trims;
-    report.bytes_read = counters_.bytes_read;
-    report.bytes_written = counters_.bytes_written;
-    report.batches = sequencer_.batches();
-    report.checkpoints = pacer_.checkpoints();
-    report.short_of_space = pacer_.short_of_space();
-    report.unrecoverable_blocks = health_.lost().size();
-    report.unrecoverable = health_.lost().ranges();
-    report.scrub = scrub_.report();
-    for (size_t i = 0; i < members_.size(); ++i) {
-        const MemberSet::Slot& slot = members_[i];
-        MemberReport& out = report.members.emplace_back();
-        out.uuid = slot.uuid;
-        out.path = slot.path;
-        out.state = mirror::name(slot.leaving.value_or(slot.state));
-        out.why = slot.why;
-        out.log_bytes_total = members_.layout().log_size;
-        out.damage = health_.damage(i);
-        out.last_event = health_.last_event(i);
-        out.last_event_s = health_.last_event_s(i);
-        if (slot.member == nullptr) continue;
-        const Member* member = slot.member;
-        const blockdev::MemberCounters& counters = member->counters();
-        out.direct = member->traits().direct || member->traits().is_block_device;
-        out.logged_sequence = member->logged_sequence();
-        out.stable_sequence = flusher_.stable_point();
-        out.checkpoint_sequence = member->tail_sequence() - 1;
-        out.log_bytes_used = member->log_bytes_used();
-        out.blocks_read = counters.blocks_read;
-        out.blocks_verified = counters.blocks_verified;
-        out.mismatches = counters.mismatches;
-        out.blocks_healed = counters.blocks_healed;
-        out.log_blocks_healed = counters.log_blocks_healed;
-        out.tables_repaired = counters.tables_repaired;
-        out.read_errors = counters.read_errors;
-        out.write_errors = counters.write_errors;
-        if (slot.leaving || !slot.joined) continue;
-        const Result<uint64_t> free = member->free_bytes();
-        out.free_bytes = free.ok() ? free.value() : 0;
-    }
-    return report;
-}
 
 }  // namespace gemel::mirror

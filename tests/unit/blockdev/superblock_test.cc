@@ -90,12 +90,22 @@ TEST(Superblock, EveryBrokenRuleIsRefusedByName) {
              s.resync.state = 1;
              s.resync.base_sequence = kMaximumSequence + 1;
          }},
+        {"resync coverage",
+         [](Superblock& s) {
+             s.resync.state = 1;
+             s.resync.covered_sequence = kMaximumSequence + 1;
+         }},
         {"resync cursor",
          [](Superblock& s) {
              s.resync.state = 1;
-             s.resync.cursor_page = 1;
+             s.resync.cursor_page = UINT64_MAX;
          }},
-        {"resync cursor",
+        {"resync window",
+         [](Superblock& s) {
+             s.resync.state = 1;
+             s.resync.window_begin = 1;
+         }},
+        {"resync window",
          [](Superblock& s) {
              s.resync.state = 1;
              s.resync.window_end = UINT64_MAX;

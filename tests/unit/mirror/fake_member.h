@@ -28,6 +28,7 @@ public:
     const DiskTraits& traits() const override { return traits_; }
     const blockdev::MemberCounters& counters() const override { return counters_; }
     blockdev::MemberProgress progress() const override { return member_progress; }
+    void resume_counters(const blockdev::MemberCounters&) override {}
 
     bool has_room(uint64_t batch_bytes) const override { return batch_bytes <= room; }
     void append(blockdev::AppendRequest& request) override {
@@ -109,6 +110,25 @@ public:
         configurations.push_back(record);
         co_return configuration_status;
     }
+    uint64_t log_head() const override { return 0; }
+    Task<Result<std::vector<uint64_t>>> newer_pages(uint64_t, uint64_t, uint64_t) override {
+        co_return std::vector<uint64_t>{};
+    }
+    Task<Result<std::vector<uint64_t>>> pages_in_log(uint64_t) override {
+        co_return std::vector<uint64_t>{};
+    }
+    Task<Status> forget_content() override { co_return Status::success(); }
+    void join_log(const blockdev::LogTail&) override {}
+    Task<Status> begin_resync(const blockdev::ConfigurationRecord&,
+                              std::span<const blockdev::EpochRecord>,
+                              const blockdev::ResyncRecord&) override {
+        co_return Status::success();
+    }
+    Task<Status> copy_in(uint64_t, std::span<const uint64_t>, const std::byte*) override {
+        co_return Status::success();
+    }
+    void end_page(uint64_t, uint64_t) override {}
+    Task<Status> end_window(const blockdev::ResyncRecord&) override { co_return Status::success(); }
     Task<Status> close() override { co_return Status::success(); }
 
     // Answers the append that was the n-th one.

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mirror/rejoiner.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "blockdev/local_member.h"
+#include "mirror/settlement.h"
+
+namespace gemel::mirror {
+
+using blockdev::LocalMember;
+using blockdev::Superblock;
+
+namespace {
+
+// One that was in sync for so long has earned our patience again.
+constexpr uint64_t kForgiven_ns = 60 * kSecond;
+
+}  // namespace
+
+Rejoiner::Rejoiner(Env& env, MemberSet& members, Resync& resync, HealthKeeper& health,
+                   blockdev::BufferPool& pool, Options options, FailureSink on_failure)
+    : env_(env),
+      members_(members),
+      resync_(resync),
+      health_(health),
+      pool_(pool),
+      options_(options),
+      on_failure_(std::move(on_failure)) {}
+
+void Rejoiner::stop() {
+    stopping_ = true;
+    members_.changed().notify_all();
+}
+
+void Rejoiner::hurry(size_t index) {
+    patience_[index].due_ns = 0;
+    patience_[index].wait_ns = kFirstWait_ns;
+    members_.changed().notify_all();
+}
+
+void Rejoiner::wait_longer(size_t index) {
+    Patience& patience = patience_[index];
+    patience.due_ns = env_.now_ns() + patience.wait_ns;
+    patience.wait_ns = std::min(patience.wait_ns * 2, kLastWait_ns);
+}
+
+Task<void> Rejoiner::run() {
+    while (!stopping_) {
+        for (size_t i = 0; i < members_.size() && !stopping_; ++i) co_await look_after(i);
+        if (stopping_) break;
+        co_await members_.changed().wait_until(next_look_ns());
+    }
+}
+
+// UINT64_MAX: there is nothing to wait for but a change.
+uint64_t Rejoiner::next_look_ns() const {
+    const uint64_t now = env_.now_ns();
+    uint64_t next = UINT64_MAX;
+    for (size_t i = 0; i < members_.size(); ++i) {
+        const MemberSet::Slot& slot = members_[i];
+        switch (slot.state) {
+            case MemberState::failed:
+            case MemberState::offline:
+                if (slot.guard) {
+                    next = std::min(next, now + kPoll_ns);
+                    break;
+                }
+                if (slot.state == MemberState::offline) break;
+                [[fallthrough]];
+            case MemberState::missing:
+            case MemberState::behind:
+            case MemberState::adding:
+                if (!slot.leaving) next = std::min(next, std::max(now + 1, patience_[i].due_ns));
+                break;
+            default: break;
+        }
+    }
+    return next;
+}
+
+Task<void> Rejoiner::look_after(size_t index) {
+    const MemberSet::Slot& slot = members_[index];
+    Patience& patience = patience_[index];
+    if (slot.state == MemberState::in_sync) {
+        if (patience.in_sync_since_ns == 0) patience.in_sync_since_ns = env_.now_ns();
+        co_return;
+    }
+    if (patience.in_sync_since_ns != 0) {
+        if (env_.now_ns() - patience.in_sync_since_ns > kForgiven_ns) {
+            patience.wait_ns = kFirstWait_ns;
+        }
+        patience.in_sync_since_ns = 0;
+    }
+    if (slot.leaving) co_return;
+    switch (slot.state) {
+        case MemberState::offline: release_when_quiet(index); break;
+        case MemberState::failed:
+        case MemberState::missing:
+            release_when_quiet(index);
+            if (!slot.guard && env_.now_ns() >= patience.due_ns) co_await reopen(index);
+            break;
+        case MemberState::behind:
+        case MemberState::adding:
+            if (env_.now_ns() >= patience.due_ns) co_await bring_back(index);
+            break;
+        default: break;
+    }
+}
+
+// Only then may anybody else touch it, we ourselves included: a write that is still on its way
+// would land on top of newer ones.
+void Rejoiner::release_when_quiet(size_t index) {
+    const MemberSet::Slot& slot = members_[index];
+    if (!slot.guard || !slot.guard->quiet()) return;
+    members_.retire(index);
+    if (slot.state == MemberState::failed) wait_longer(index);
+}
+
+bool Rejoiner::is_wanted(size_t index) const {
+    const MemberSet::Slot& slot = members_[index];
+    return !stopping_ && !slot.leaving && slot.member == nullptr &&
+           (slot.state == MemberState::missing || slot.state == MemberState::failed);
+}
+
+Task<void> Rejoiner::reopen(size_t index) {
+    MemberSet::Slot& slot = members_[index];
+    const std::string problem = co_await reopen_at(index, slot.path);
+    if (problem.empty()) {
+        env_.log(LogLevel::info, "event=member_found member=" + slot.path);
+        co_return;
+    }
+    wait_longer(index);
+    if (!is_wanted(index) || slot.why == problem) co_return;
+    env_.log(LogLevel::warning, "event=member_missing why=\"" + problem + "\"");
+    members_.move(index, MemberState::missing, problem);
+}
+
+// Empty, or what is the matter.
+Task<std::string> Rejoiner::reopen_at(size_t index, const std::string& path) {
+    Outcome<std::unique_ptr<LocalMember>> opened =
+        co_await LocalMember::open(env_, path, options_.cache_bytes, pool_);
+    MemberSet::Slot& slot = members_[index];
+    if (!is_wanted(index)) co_return "no longer wanted";
+    if (!opened.ok()) co_return opened.error().text;
+    const Superblock& found = opened.value()->superblock();
+    if (found.volume != options_.volume) {
+        co_return path + ": belongs to volume " + found.volume.text() + " (" +
+            blockdev::volume_name(found) + ") now";
+    }
+    if (found.member != slot.uuid) {
+        co_return path + ": is another member (" + found.member.text() + ") now";
+    }
+    const blockdev::GeometryRecord geometry = blockdev::to_record(members_.layout());
+    if (std::memcmp(&found.geometry, &geometry, sizeof geometry) != 0) {
+        co_return path + ": its geometry differs from that of the volume";
+    }
+    const Status claimed = co_await opened.value()->claim();
+    if (!claimed.ok()) co_return path + ": cannot be written: " + claimed.error().text();
+    if (!is_wanted(index)) co_return "no longer wanted";
+    opened.value()->resume_counters(slot.last_counters);
+    slot.guard =
+        std::make_unique<GuardedMember>(env_, std::move(opened).value(), members_.doorbell());
+    slot.member = slot.guard.get();
+    patience_[index].due_ns = 0;
+    members_.move(index, MemberState::behind, slot.why);
+    co_return "";
+}
+
+Task<void> Rejoiner::bring_back(size_t index) {
+    MemberSet::Slot& slot = members_[index];
+    current_ = index;
+    const Status status = co_await bring_up_to_date(index);
+    current_.reset();
+    if (status.ok()) {
+        patience_[index].from_nothing = false;
+        const ResyncReport report = resync_.report();
+        health_.note(index, "event=member_in_sync pages=" + std::to_string(report.pages) +
+                                " copied=" + std::to_string(report.blocks_copied) +
+                                " zeroed=" + std::to_string(report.blocks_zeroed) +
+                                " unrecoverable=" + std::to_string(report.blocks_unrecoverable));
+        co_return;
+    }
+    wait_longer(index);
+    if (status.error().code == Errc::corrupt) patience_[index].from_nothing = true;
+    if (stopping_ || slot.member == nullptr || slot.leaving) co_return;
+    if (slot.state == MemberState::diverged || slot.state == MemberState::failed) co_return;
+    // It has joined the chain, or something of it is half done: it begins anew from its superblock.
+    on_failure_({index, "resync", status.error()});
+}
+
+Task<Status> Rejoiner::bring_up_to_date(size_t index) {
+    const Result<ResyncBase> base = co_await find_base(index);
+    if (!base.ok()) co_return base.error();
+    MemberSet::Slot& slot = members_[index];
+    if (stopping_ || slot.member == nullptr || slot.leaving) {
+        co_return Error{Errc::closed, 0, "resync"};
+    }
+    env_.log(LogLevel::info, "event=resync_begins member=" + slot.path +
+                                 " base=" + std::to_string(base.value().sequence) +
+                                 " cursor=" + std::to_string(base.value().cursor));
+    co_return co_await resync_.run(index, base.value());
+}
+
+// What is in its log belongs to its history, and comes home first.
+Task<Result<ResyncBase>> Rejoiner::find_base(size_t index) {
+    MemberSet::Slot& slot = members_[index];
+    bool from_nothing = patience_[index].from_nothing;
+    uint64_t log_end = 0;
+    if (!from_nothing) {
+        const Outcome<Settled> settled = co_await settle_alone(*slot.member);
+        if (stopping_ || slot.member == nullptr || slot.leaving) {
+            co_return Error{Errc::closed, 0, "resync"};
+        }
+        if (settled.ok()) {
+            log_end = settled.value().last_sequence;
+        } else if (settled.error().code == Errc::corrupt) {
+            env_.log(LogLevel::warning, settled.error().text);
+            from_nothing = true;
+        } else {
+            co_return Error{settled.error().code, 0, "bringing its log home"};
+        }
+    }
+    if (from_nothing) {
+        const Status forgotten = co_await slot.member->forget_content();
+        if (!forgotten.ok()) co_return forgotten.error();
+        co_return ResyncBase{};
+    }
+    std::vector<Uuid> in_sync;
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (members_.readable(i)) in_sync.push_back(members_[i].uuid);
+    }
+    const Superblock& own = slot.member->superblock();
+    const History volume = resync_.history();
+    if (slot.state == MemberState::behind && has_diverged(own, log_end, volume, in_sync)) {
+        members_.move(index, MemberState::diverged,
+                      "holds writes of a history of its own (split brain)");
+        co_return Error{Errc::stale, 0, "split brain"};
+    }
+    co_return resync_base(own, log_end, volume);
+}
+
+}  // namespace gemel::mirror

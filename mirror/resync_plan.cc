@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mirror/resync_plan.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace gemel::mirror {
+
+using blockdev::ConfigurationRecord;
+using blockdev::ConfiguredState;
+using blockdev::ResyncRecord;
+using blockdev::ResyncState;
+using blockdev::Superblock;
+
+namespace {
+
+bool is_running(const ResyncRecord& record) {
+    return record.state == static_cast<uint32_t>(ResyncState::running);
+}
+
+// All that the member went through, whatever it is worth.
+History whole_history(const Superblock& superblock, uint64_t log_end) {
+    History history;
+    history.epochs.assign(superblock.epochs, superblock.epochs + superblock.epoch_count);
+    history.end = log_end;
+    return history;
+}
+
+bool in_sync_in(const ConfigurationRecord& configuration, const Uuid& member) {
+    for (uint32_t i = 0; i < configuration.member_count; ++i) {
+        const blockdev::ConfiguredMember& listed = configuration.members[i];
+        if (listed.uuid != member) continue;
+        return listed.state == static_cast<uint32_t>(ConfiguredState::in_sync);
+    }
+    return false;
+}
+
+}  // namespace
+
+// Numbers given in an epoch may be void today, and given again: so whatever was recorded is cut off
+// where the two histories part.
+ResyncBase resync_base(const Superblock& superblock, uint64_t log_end, const History& volume) {
+    const Lineage vouched = compare_histories(history_of(superblock, log_end), volume);
+    ResyncBase base;
+    base.epoch = vouched.epoch;
+    base.sequence = vouched.epoch.is_nil() ? 0 : vouched.sequence;
+    const ResyncRecord& record = superblock.resync;
+    if (!is_running(record)) return base;
+    const Lineage common = compare_histories(whole_history(superblock, log_end), volume);
+    if (!common.epoch.is_nil()) {
+        base.cursor = record.cursor_page;
+        base.covered = std::min<uint64_t>(record.covered_sequence, common.sequence);
+    }
+    base.window_begin = record.window_begin;
+    base.window_end = record.window_end;
+    return base;
+}
+
+bool has_diverged(const Superblock& superblock, uint64_t log_end, const History& volume,
+                  std::span<const Uuid> in_sync) {
+    const Lineage lineage = compare_histories(history_of(superblock, log_end), volume);
+    if (!lineage.first_went_on) return false;
+    if (lineage.first_has_own_epochs) return true;
+    return std::none_of(in_sync.begin(), in_sync.end(), [&superblock](const Uuid& member) {
+        return in_sync_in(superblock.configuration, member);
+    });
+}
+
+ResyncRecord resync_record(const ResyncBase& base) {
+    ResyncRecord record{};
+    record.state = static_cast<uint32_t>(ResyncState::running);
+    record.base_epoch = base.epoch;
+    record.base_sequence = base.sequence;
+    record.covered_sequence = base.covered;
+    record.cursor_page = base.cursor;
+    record.window_begin = base.window_begin;
+    record.window_end = base.window_end;
+    return record;
+}
+
+std::vector<uint64_t> merge_pages(std::span<const uint64_t> first,
+                                  std::span<const uint64_t> second) {
+    std::vector<uint64_t> all;
+    all.reserve(first.size() + second.size());
+    std::set_union(first.begin(), first.end(), second.begin(), second.end(),
+                   std::back_inserter(all));
+    return all;
+}
+
+}  // namespace gemel::mirror
