@@ -39,7 +39,7 @@ public:
     Task<Status> flush() override;
 
     Task<Status> checkpoint(uint64_t sequence, uint64_t bytes_wanted, size_t window) override;
-    uint64_t tail_sequence() const override { return superblock().tail.sequence; }
+    uint64_t tail_sequence() const override { return log_.tail_after(0).sequence; }
 
     Task<Status> read(uint64_t first_block, uint64_t count, std::byte* out) override;
     bool try_read(uint64_t first_block, uint64_t count, std::byte* out) override;

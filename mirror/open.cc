@@ -165,7 +165,13 @@ Task<std::optional<Problem>> Opening::settle_members() {
         in_chain.push_back(parts_.members[i].member.get());
     }
     if (in_chain.empty()) co_return last_problem_;
-    Outcome<Settled> settled = co_await settle(in_chain, decision_.epoch_id);
+    std::vector<Member*> helpers;
+    for (const MemberPart& part : parts_.members) {
+        const bool takes_part =
+            std::find(in_chain.begin(), in_chain.end(), part.member.get()) != in_chain.end();
+        if (part.member && !takes_part) helpers.push_back(part.member.get());
+    }
+    Outcome<Settled> settled = co_await settle(in_chain, helpers, decision_.epoch_id);
     if (!settled.ok()) co_return settled.error();
     settled_ = std::move(settled).value();
     for (const Settled::LeftOut& left_out : settled_.left_out) {

@@ -106,10 +106,11 @@ struct Step {
 
 class Settlement {
 public:
-    Settlement(std::span<Member* const> members, Uuid epoch_id) {
-        for (Member* member : members) {
-            walkers_.emplace_back();
-            walkers_.back().member = member;
+    Settlement(std::span<Member* const> members, std::span<Member* const> helpers, Uuid epoch_id) {
+        for (Member* member : members) walkers_.emplace_back().member = member;
+        for (Member* member : helpers) {
+            walkers_.emplace_back().member = member;
+            walkers_.back().left_out = true;
         }
         link_.epoch_id = epoch_id;
     }
@@ -377,8 +378,9 @@ Task<std::optional<Problem>> Settlement::bring_all_home() {
 
 }  // namespace
 
-Task<Outcome<Settled>> settle(std::span<Member* const> in_chain, Uuid epoch_id) {
-    Settlement settlement(in_chain, epoch_id);
+Task<Outcome<Settled>> settle(std::span<Member* const> in_chain, std::span<Member* const> helpers,
+                              Uuid epoch_id) {
+    Settlement settlement(in_chain, helpers, epoch_id);
     co_return co_await settlement.run();
 }
 

@@ -34,9 +34,12 @@ struct Settled {
     std::vector<LeftOut> left_out;
 };
 
-// `in_chain`: the members whose log belongs to the epoch `epoch_id`. The problem says what is
-// missing where a hole reaches below the stable point or histories do not join.
-Task<Outcome<Settled>> settle(std::span<blockdev::Member* const> in_chain, Uuid epoch_id);
+// `in_chain`: the members whose log belongs to the epoch `epoch_id`. `helpers`: others that are
+// there, whatever they are worth: a batch that proves itself is good wherever it is found. The
+// problem says what is missing where a hole reaches below the stable point or histories do not
+// join.
+Task<Outcome<Settled>> settle(std::span<blockdev::Member* const> in_chain,
+                              std::span<blockdev::Member* const> helpers, Uuid epoch_id);
 
 // Settles the log of a member that is not trusted (any more) by itself, in the newest epoch it
 // knows of: brings home what its chain holds. Behind a hole, or a place that cannot be read, lies

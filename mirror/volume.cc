@@ -404,6 +404,25 @@ Task<Status> Volume::write_zeroes(uint64_t offset, uint64_t length, ZeroOptions 
     co_return co_await commit(writes, options.fua);
 }
 
+// Where each member's table is damaged somewhere on the way, the first page alone may do; and where
+// that is damaged on all, repairing it.
+Task<Result<blockdev::BlockRun>> Volume::run_at(uint64_t block, uint64_t blocks) {
+    Result<blockdev::BlockRun> run = Error{Errc::io, 0, "no members"};
+    for (int attempt = 0; attempt < 3; ++attempt) {
+        for (size_t i = 0; i < members_.size(); ++i) {
+            if (!members_.readable(i)) continue;
+            run = co_await members_.member(i).run_at(block, blocks);
+            if (run.ok()) co_return run;
+            healer_.suspect(i, block);  // Another one answers; this one is looked at meanwhile.
+        }
+        blocks = std::min(blocks, blockdev::kPageBlocks - block % blockdev::kPageBlocks);
+        if (attempt == 1) {
+            static_cast<void>(co_await healer_.repair_tables(block / blockdev::kPageBlocks));
+        }
+    }
+    co_return run;
+}
+
 Task<Result<std::vector<Extent>>> Volume::extents(uint64_t offset, uint64_t length, size_t limit) {
     const Status range = check_range(offset, length);
     if (!range.ok()) co_return range.error();
@@ -416,13 +435,7 @@ Task<Result<std::vector<Extent>>> Volume::extents(uint64_t offset, uint64_t leng
         RangeLock::Hold hold(locks_, block, block + blocks, RangeLock::Mode::shared);
         co_await hold;
         if (stopped_) co_return check_range(offset, length).error();
-        Result<blockdev::BlockRun> run = Error{Errc::io, 0, "no members"};
-        for (size_t i = 0; i < members_.size(); ++i) {
-            if (!members_.readable(i)) continue;
-            run = co_await members_.member(i).run_at(block, blocks);
-            if (run.ok()) break;
-            healer_.suspect(i, block);  // Another one answers; this one is looked at meanwhile.
-        }
+        const Result<blockdev::BlockRun> run = co_await run_at(block, blocks);
         if (!run.ok()) co_return run.error();
         const uint64_t run_end = std::min(end, (block + run.value().count) * kBlockSize);
         if (!found.empty() && found.back().zero == run.value().zero) {

@@ -84,6 +84,7 @@ private:
     Task<Status> repair_suspect(size_t index);
     Task<Status> read_unaligned(uint64_t offset, std::span<std::byte> data);
     Task<Status> read_edge(uint64_t block, std::byte* out);
+    Task<Result<blockdev::BlockRun>> run_at(uint64_t block, uint64_t blocks);
     Task<Status> commit(std::span<Sequencer::Write> writes, bool fua);
     Task<Status> write_pieces(uint64_t offset, std::span<const std::byte> data, bool fua);
     Task<Status> write_simple(uint64_t offset, std::span<const std::byte> data, bool fua);

@@ -41,13 +41,20 @@ bool is_readable(const Drive& drive, uint64_t offset, uint64_t length) {
     return bad == drive.faults.unreadable_pages.end() || *bad >= (offset + length) / kPageSize;
 }
 
-// The generation of a copy that proves itself; 0 if it does not.
-uint64_t whole_generation(Drive& drive, uint64_t offset) {
-    if (!is_readable(drive, offset, blockdev::kSuperblockSize)) return 0;
-    const auto copy = blockdev::make_superblock_buffer();
+// A copy that proves itself, or null.
+std::unique_ptr<blockdev::Superblock> whole_superblock(Drive& drive, uint64_t offset) {
+    if (!is_readable(drive, offset, blockdev::kSuperblockSize)) return nullptr;
+    auto copy = blockdev::make_superblock_buffer();
     drive.platter().read(offset, writable_bytes_of(*copy));
-    if (blockdev::superblock_fault(*copy, offset) != nullptr) return 0;
-    return copy->generation;
+    if (blockdev::superblock_fault(*copy, offset) != nullptr) return nullptr;
+    return copy;
+}
+
+// Either would do without the other.
+bool are_alike(const blockdev::Superblock& a, blockdev::Superblock b) {
+    b.checksum = a.checksum;
+    b.generation = a.generation;
+    return std::memcmp(&a, &b, sizeof a) == 0;
 }
 
 }  // namespace
@@ -200,13 +207,14 @@ std::optional<Saboteur::Target> Saboteur::pick_data(Random& random, size_t membe
 
 std::optional<Saboteur::Target> Saboteur::pick_superblock(Random& random, size_t member) {
     Drive& drive = *drives_[member];
-    const uint64_t a = whole_generation(drive, 0);
-    const uint64_t b = whole_generation(drive, layout_.superblock_b_offset);
+    const auto a = whole_superblock(drive, 0);
+    const auto b = whole_superblock(drive, layout_.superblock_b_offset);
     const bool coin = random.coin();
     const uint64_t within = random.below(blockdev::kSuperblockSize / kPageSize) * kPageSize;
-    if (a == 0 || b == 0) return std::nullopt;
-    const bool quiet = !online_ && drive.in_flight() == 0;
-    const bool take_b = quiet ? coin : b < a;
+    if (!a || !b) return std::nullopt;
+    // An older one may be so because it was put back: the newer one is the only one that counts.
+    const bool quiet = !online_ && drive.in_flight() == 0 && are_alike(*a, *b);
+    const bool take_b = quiet ? coin : b->generation < a->generation;
     // Without copy A it is the owner's record that says where B lies.
     blockdev::OwnerRecord owner;
     drive.platter().read(blockdev::kOwnerOffset, writable_bytes_of(owner));

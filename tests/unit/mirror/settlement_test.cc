@@ -198,7 +198,7 @@ TEST(Settlement, ARefusalChangesNothing) {
         if (moment.io != IoKind::read) ++changes;
     });
     const std::vector<Member*> all = crashed.pointers();
-    const auto settled = crashed.world.run(settle(all, crashed.chain.place.epoch_id));
+    const auto settled = crashed.world.run(settle(all, {}, crashed.chain.place.epoch_id));
     expect_refused(settled, Errc::corrupt, "writes 3 to 4");
     EXPECT_EQ(changes, 0u);
 }
@@ -409,7 +409,7 @@ TEST(Settlement, AMemberThatFailsOnTheWayIsLeftOut) {
             crashed.open();
             crashed.world.drive(Crashed::path(bad)).faults.*fault.rate = sim::kCertain;
             const std::vector<Member*> all = crashed.pointers();
-            const auto settled = crashed.world.run(settle(all, crashed.chain.place.epoch_id));
+            const auto settled = crashed.world.run(settle(all, {}, crashed.chain.place.epoch_id));
             ASSERT_TRUE(settled.ok()) << settled.error().text;
             EXPECT_EQ(settled.value().last_sequence, 1u);
             expect_left_out(settled, bad, fault.text);
@@ -512,7 +512,7 @@ bool interrupted_at(uint64_t seed, uint64_t crash_moment, bool power) {
         if (moments++ == crash_moment) world.world.kill(*world.env);
     });
     const std::vector<Member*> all = crashed->pointers();
-    const bool done = world.try_run(settle(all, crashed->chain.place.epoch_id)).has_value();
+    const bool done = world.try_run(settle(all, {}, crashed->chain.place.epoch_id)).has_value();
     world.world.watch(nullptr);
     if (done) return true;
     // Nothing of the dead process runs any more, and nothing touches its members. What its

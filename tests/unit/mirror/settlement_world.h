@@ -77,7 +77,7 @@ public:
     Outcome<Settled> settle_now() {
         open();
         const std::vector<Member*> all = pointers();
-        return world.run(settle(all, chain.place.epoch_id));
+        return world.run(settle(all, {}, chain.place.epoch_id));
     }
     // The next epoch on all members, as opening a volume begins it.
     void begin_epoch(const Settled& settled) {
