@@ -136,6 +136,16 @@ class Volume:
     def inspect(self, member):
         return json.loads(run(GEMEL, "inspect", member, "--json").stdout)
 
+    def status(self):
+        done = run(GEMEL, "status", self.file, "--json")
+        return json.loads(done.stdout)["volumes"][0]
+
+    def member_status(self, member):
+        return next(m for m in self.status()["members"] if m["path"] == member)
+
+    def all_in_sync(self):
+        return all(member["state"] == "in-sync" for member in self.status()["members"])
+
     def compare_homes(self):
         """After a clean stop all members hold the same bytes in their home areas."""
         homes = [int(self.inspect(member)["home_offset"]) for member in self.members]
