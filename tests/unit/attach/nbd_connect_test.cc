@@ -146,13 +146,22 @@ TEST(NbdConnect, GivesUpOnASilentServer) {
     EXPECT_EQ(made.error().code, Errc::timed_out);
 }
 
-class HostileServer : public testing::TestWithParam<void (*)(FakeServer&)> {};
+// With a name: the address of a function is another one in each run.
+struct Hostility {
+    const char* name;
+    void (*act)(FakeServer&);
+};
+[[maybe_unused]] void PrintTo(const Hostility& hostility, std::ostream* out) {
+    *out << hostility.name;
+}
+
+class HostileServer : public testing::TestWithParam<Hostility> {};
 
 TEST_P(HostileServer, IsRefused) {
     FakeServer server;
     const Outcome<NbdConnection> made = connect_while(server, [&] {
         server.accept();
-        GetParam()(server);
+        GetParam().act(server);
         server.hang_up();
     });
     EXPECT_FALSE(made.ok());
@@ -219,12 +228,19 @@ void never_ends(FakeServer& server) {
     for (int i = 0; i < 64; ++i) server.export_info(kSize, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, HostileServer,
-                         testing::Values(closes_at_once, sends_noise, is_ancient, tells_no_size,
-                                         has_no_bytes, is_too_large, cuts_an_info_short,
-                                         has_odd_block_sizes, claims_a_huge_answer,
-                                         describes_at_length, informs_about_an_announcement,
-                                         never_ends));
+INSTANTIATE_TEST_SUITE_P(
+    All, HostileServer,
+    testing::Values(Hostility{"closes_at_once", closes_at_once},
+                    Hostility{"sends_noise", sends_noise}, Hostility{"is_ancient", is_ancient},
+                    Hostility{"tells_no_size", tells_no_size},
+                    Hostility{"has_no_bytes", has_no_bytes},
+                    Hostility{"is_too_large", is_too_large},
+                    Hostility{"cuts_an_info_short", cuts_an_info_short},
+                    Hostility{"has_odd_block_sizes", has_odd_block_sizes},
+                    Hostility{"claims_a_huge_answer", claims_a_huge_answer},
+                    Hostility{"describes_at_length", describes_at_length},
+                    Hostility{"informs_about_an_announcement", informs_about_an_announcement},
+                    Hostility{"never_ends", never_ends}));
 
 TEST(NbdExportDifference, SeesWhatARunningDeviceCannotBear) {
     NbdExport before;
