@@ -7,8 +7,8 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +17,7 @@
 #include <new>
 
 #include "blockdev/bytes.h"
+#include "blockdev/uring_file_system.h"
 
 namespace gemel {
 
@@ -84,8 +85,32 @@ void keep_in_place(int descriptor) {
     static_cast<void>(ioctl(descriptor, FS_IOC_SETFLAGS, &flags));
 }
 
+// Without an answer it may hang.
+bool UringDisk::lies_where_it_may_hang() const {
+    if (traits_.is_block_device) return false;
+    struct statfs info{};
+    return fstatfs(descriptor_, &info) != 0 ||
+           file_system_may_hang(static_cast<uint64_t>(info.f_type));
+}
+
 Outcome<std::unique_ptr<Disk>> UringDisk::open(UringEnv& env, const std::string& path,
                                                DiskOptions options) {
+    Outcome<std::unique_ptr<UringDisk>> disk = open_file(env, path, options);
+    if (!disk.ok()) return disk.error();
+    if (disk.value()->lies_where_it_may_hang()) disk.value()->expect_hanging();
+    return std::unique_ptr<Disk>(std::move(disk).value());
+}
+
+Outcome<std::unique_ptr<Disk>> UringDisk::open_as_hanging(UringEnv& env, const std::string& path,
+                                                          DiskOptions options) {
+    Outcome<std::unique_ptr<UringDisk>> disk = open_file(env, path, options);
+    if (!disk.ok()) return disk.error();
+    disk.value()->expect_hanging();
+    return std::unique_ptr<Disk>(std::move(disk).value());
+}
+
+Outcome<std::unique_ptr<UringDisk>> UringDisk::open_file(UringEnv& env, const std::string& path,
+                                                         DiskOptions options) {
     DiskTraits traits{.path = path, .direct = true, .read_only = options.read_only};
     struct stat info{};
     if (stat(path.c_str(), &info) == 0) {
@@ -117,10 +142,18 @@ Outcome<std::unique_ptr<Disk>> UringDisk::open(UringEnv& env, const std::string&
         traits.file_system = info.st_dev;
         if (size == 0 && !options.read_only) keep_in_place(descriptor);
     }
-    return std::unique_ptr<Disk>(new UringDisk(env, descriptor, std::move(traits), size));
+    return std::unique_ptr<UringDisk>(new UringDisk(env, descriptor, std::move(traits), size));
 }
 
-UringDisk::~UringDisk() { close(descriptor_); }
+void UringDisk::expect_hanging() {
+    probe_ = std::make_unique<UringSpaceProbe>(descriptor_, free_space(descriptor_));
+    env_.change_workers(static_cast<int>(kHangingMax));
+}
+
+UringDisk::~UringDisk() {
+    if (!probe_) close(descriptor_);
+    if (probe_) env_.change_workers(-static_cast<int>(kHangingMax));
+}
 
 void UringDisk::submit(IoRequest& request) {
     static_assert(sizeof(InFlight) <= sizeof(IoRequest::private_to_disk));
@@ -132,27 +165,31 @@ void UringDisk::submit(IoRequest& request) {
         in_flight.disk->advance(in_flight, result);
     };
     request.status = Status::success();
+    if (probe_ && in_kernel_ == kHangingMax) {
+        waiting_.push_back(flight);
+        return;
+    }
+    ++in_kernel_;
     prepare(*flight);
 }
 
 void UringDisk::prepare(InFlight& flight) {
+    io_uring_sqe* sqe = env_.get_sqe(flight);
     switch (flight.request->kind) {
         case IoKind::read:
-        case IoKind::write: return prepare_transfer(flight);
-        case IoKind::sync:
-            io_uring_prep_fsync(env_.get_sqe(flight), descriptor_, IORING_FSYNC_DATASYNC);
-            return;
+        case IoKind::write: prepare_transfer(flight, sqe); break;
+        case IoKind::sync: io_uring_prep_fsync(sqe, descriptor_, IORING_FSYNC_DATASYNC); break;
         case IoKind::punch:
-        case IoKind::zero: return prepare_clear(flight);
+        case IoKind::zero: prepare_clear(flight, sqe); break;
     }
+    if (probe_) sqe->flags |= IOSQE_ASYNC;
 }
 
 // The whole vector in one piece at first; what a short transfer left over, segment by segment.
-void UringDisk::prepare_transfer(InFlight& flight) {
+void UringDisk::prepare_transfer(InFlight& flight, io_uring_sqe* sqe) {
     const IoRequest& request = *flight.request;
     const bool reading = request.kind == IoKind::read;
     const uint64_t done = flight.bytes_done();
-    io_uring_sqe* sqe = env_.get_sqe(flight);
     if (done == 0 && request.segment_count > 1) {
         const auto* vector = reinterpret_cast<const iovec*>(request.segments);
         if (reading) {
@@ -175,10 +212,9 @@ void UringDisk::prepare_transfer(InFlight& flight) {
     }
 }
 
-void UringDisk::prepare_clear(InFlight& flight) {
+void UringDisk::prepare_clear(InFlight& flight, io_uring_sqe* sqe) {
     const IoRequest& request = *flight.request;
     const uint64_t done = flight.bytes_done();
-    io_uring_sqe* sqe = env_.get_sqe(flight);
     if (flight.writes_zeros()) {
         const uint64_t length = std::min<uint64_t>(request.length - done, kZeroBufferSize);
         io_uring_prep_write(sqe, descriptor_, zero_buffer(), static_cast<unsigned>(length),
@@ -234,6 +270,13 @@ void UringDisk::finish(InFlight& flight, Status status) {
     IoRequest& request = *flight.request;
     request.status = status;
     env_.post(request.done);
+    if (waiting_.empty()) {
+        --in_kernel_;
+        return;
+    }
+    InFlight& next = *waiting_.front();
+    waiting_.pop_front();
+    prepare(next);
 }
 
 // ext4 answers ENOSPC now and then when many writers allocate at once, with most of it free.
@@ -244,11 +287,7 @@ bool UringDisk::has_space() const {
 
 Result<uint64_t> UringDisk::free_bytes() const {
     if (traits_.is_block_device) return UINT64_MAX;
-    struct statvfs info{};
-    if (fstatvfs(descriptor_, &info) != 0) return error_from_errno(errno, "statvfs");
-    // Some FUSE file systems do not say how large they are: that is not the same as being full.
-    if (info.f_blocks == 0) return UINT64_MAX;
-    return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+    return probe_ ? probe_->free_bytes() : free_space(descriptor_);
 }
 
 Result<bool> UringDisk::is_blank() {

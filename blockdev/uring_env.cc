@@ -102,6 +102,13 @@ io_uring_sqe* UringEnv::get_sqe(UringCompletion& completion) {
     return sqe;
 }
 
+void UringEnv::change_workers(int by) {
+    unsigned limits[2] = {0, 0};  // For files and block devices; for all else. 0 only asks.
+    if (io_uring_register_iowq_max_workers(&ring_, limits) != 0 || limits[0] == 0) return;
+    unsigned changed[2] = {limits[0] + static_cast<unsigned>(by), 0};
+    static_cast<void>(io_uring_register_iowq_max_workers(&ring_, changed));
+}
+
 void UringEnv::submit_and_wait() {
     const uint64_t deadline = next_deadline_ns();
     const uint64_t now = deadline == UINT64_MAX ? 0 : now_ns();

@@ -38,6 +38,11 @@ public:
     // io_uring_prep_ functions. Its completion goes to `completion`, which must stay where it is.
     io_uring_sqe* get_sqe(UringCompletion& completion);
 
+    // For implementations: how many of the kernel's workers, more or less than so far, may wait at
+    // a time. Requests that hang keep theirs, and it is from these few that everybody's flushes
+    // come.
+    void change_workers(int by);
+
     // Keeps these signals from killing the process; call before any thread starts.
     static void block_signals(std::initializer_list<int> signals);
     // The next blocked signal that arrives. One waiter at a time.
