@@ -216,7 +216,6 @@ void describes_at_length(FakeServer& server) {
     after_go(server);
     server.export_info(kSize, FakeServer::kGoodFlags);
     server.description_info(std::string(4097, 'x'));
-    server.reply(wire::kReplyAck);
 }
 void informs_about_an_announcement(FakeServer& server) {
     server.greet_silently();
