@@ -106,6 +106,10 @@ class WrongUsage(CliCase):
         self.refused(2, "given twice", "serve", "vol", "--nbd", "[::1]:1", "--nbd", "[::1]:1")
         for time_ in ["0", "-1", "x", "", "99999999d"]:
             self.refused(2, "--scrub-every", "serve", "vol", "--scrub-every", time_)
+        for time_ in ["0", "1ms", "1h", "-1s", "x"]:
+            self.refused(2, "between 100ms and 10m" if time_ in ["1ms", "1h"] else
+                         "--member-timeout", "serve", "vol", "--member-timeout", time_)
+        self.refused(2, "--member-errors", "serve", "vol", "--member-errors", "-1")
 
     def test_inject(self):
         self.made()

@@ -14,6 +14,7 @@
 #include "blockdev/inject.h"
 #include "blockdev/result.h"
 #include "mirror/create.h"
+#include "mirror/watchdog.h"
 
 namespace gemel::tools {
 
@@ -51,6 +52,7 @@ struct ServeArguments {
     std::vector<std::string> nbd_addresses;  // Empty: the socket beside the volume file.
     std::optional<uint64_t> cache_bytes;
     uint64_t scrub_every_s = 7 * 86'400;  // 0: only when asked to.
+    mirror::WatchLimits limits;
     bool read_only = false;
     bool force = false;
     std::string folder = ".";

@@ -51,12 +51,28 @@ uint64_t count_of(const std::string& text) {
     throw CLI::ValidationError("'" + text + "' must be more than 0");
 }
 
-// Options whose text is a quantity. A wrong one is reported with the option's name.
-using Quantity = uint64_t (*)(const std::string&);
+// How long a request to a member may take. A good disk is slow now and then; and a client is not
+// to wait for longer than it would for a disk of its own.
+uint64_t member_timeout_of(const std::string& text) {
+    constexpr uint64_t kMin = 100 * kMillisecond;
+    constexpr uint64_t kMax = 600 * kSecond;
+    const uint64_t timeout = duration_of(text);
+    if (timeout >= kMin && timeout <= kMax) return timeout;
+    throw CLI::ValidationError("'" + text + "' is not between 100ms and 10m");
+}
 
-template <typename Target>
-CLI::Option* add_quantity(CLI::App& app, const char* name, Target& target, Quantity parse,
-                          const char* type, const char* help) {
+double errors_of(const std::string& text) {
+    constexpr uint64_t kMax = 1'000'000;
+    const uint64_t errors = number_of(text);
+    if (errors <= kMax) return static_cast<double>(errors);
+    throw CLI::ValidationError("'" + text + "' is more than 1000000");
+}
+
+// Options whose text is a quantity. A wrong one is reported with the option's name.
+template <typename Target, typename Quantity>
+CLI::Option* add_quantity(CLI::App& app, const char* name, Target& target,
+                          Quantity (*parse)(const std::string&), const char* type,
+                          const char* help) {
     const auto take = [&target, parse, name](const std::string& text) {
         try {
             target = parse(text);
@@ -155,6 +171,12 @@ CLI::App* add_serve(CLI::App& root, ServeArguments& arguments) {
                  "Memory for checksum pages (default 64M)");
     add_quantity(*app, "--scrub-every", arguments.scrub_every_s, interval_of, "TIME",
                  "How often everything is read and verified: 7d, 12h, off (default 7d)");
+    add_quantity(*app, "--member-timeout", arguments.limits.request_ns, member_timeout_of, "TIME",
+                 "A member that answers nothing for so long, while others do, is taken out; a\n"
+                 "flush may take 5s, or this if it is longer (default 1s)");
+    add_quantity(*app, "--member-errors", arguments.limits.errors, errors_of, "N",
+                 "How many errors of a member's device are borne, one forgotten every three\n"
+                 "minutes, before it is taken out (default 20)");
     app->add_flag("--read-only", arguments.read_only, "Clients may not write");
     app->add_flag("--force", arguments.force,
                   "Start from the newest members that are there although nothing proves them the\n"

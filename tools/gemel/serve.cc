@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "mirror/open.h"
@@ -89,6 +90,8 @@ ServePlan plan_from(const ServeArguments& arguments) {
     plan.open.read_only = arguments.read_only;
     plan.open.force = arguments.force;
     plan.open.scrub.interval_s = arguments.scrub_every_s;
+    plan.open.limits = arguments.limits;
+    plan.open.limits.flush_ns = std::max(plan.open.limits.flush_ns, plan.open.limits.request_ns);
     plan.file = value_or_throw(resolve_volume_file(arguments.volume, arguments.folder));
     plan.description = value_or_throw(read_volume_file(plan.file));
     check_members(plan.description);

@@ -65,6 +65,28 @@ TEST(CommandLine, TheOtherVerbs) {
                 ElementsAre("a", "b"));
 }
 
+TEST(CommandLine, HowMuchOfAMemberIsBorne) {
+    const mirror::WatchLimits usual = std::get<ServeArguments>(parse({"serve", "vol"})).limits;
+    EXPECT_EQ(usual.request_ns, 1 * kSecond);
+    EXPECT_EQ(usual.errors, 20);
+    const mirror::WatchLimits limits =
+        std::get<ServeArguments>(
+            parse({"serve", "vol", "--member-timeout", "2500ms", "--member-errors", "0"}))
+            .limits;
+    EXPECT_EQ(limits.request_ns, 2500 * kMillisecond);
+    EXPECT_EQ(limits.errors, 0);
+    for (const char* timeout : {"0", "99ms", "11m", "1h", "-1s", "1x", "", "soon", "1.5s"}) {
+        EXPECT_THAT(complaint({"serve", "vol", "--member-timeout", timeout}),
+                    HasSubstr("--member-timeout: '"))
+            << timeout;
+    }
+    for (const char* errors : {"-1", "1000001", "1.5", "", "many", "99999999999999999999"}) {
+        EXPECT_THAT(complaint({"serve", "vol", "--member-errors", errors}),
+                    HasSubstr("--member-errors: '"))
+            << errors;
+    }
+}
+
 TEST(CommandLine, Inject) {
     auto inject = std::get<InjectArguments>(
         parse({"inject", "a.img", "--into", "log", "--kind", "torn", "--count", "5", "--seed", "7",
