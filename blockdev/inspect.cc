@@ -60,6 +60,16 @@ Task<void> walk_index(Env& env, Disk& disk, MemberInspection& out) {
 
 }  // namespace
 
+Task<Result<uint64_t>> last_logged(Disk& disk, const Superblock& superblock) {
+    MemberInspection found;
+    found.superblock = make_superblock_buffer();
+    *found.superblock = superblock;
+    found.layout = from_record(superblock.geometry);
+    const Status walked = co_await walk_log(disk, found);
+    if (!walked.ok()) co_return walked.error();
+    co_return found.log_last_sequence;
+}
+
 Task<Outcome<MemberInspection>> inspect_member(Env& env, std::string path) {
     Outcome<std::unique_ptr<Disk>> opened = env.open_disk(path, DiskOptions{.read_only = true});
     if (!opened.ok()) co_return opened.error();
@@ -87,7 +97,8 @@ Task<Outcome<MemberInspection>> inspect_member(Env& env, std::string path) {
     }
     co_await walk_index(env, disk, out);
     out.health = co_await read_health(disk, out.superblock->member);
-    out.home_is_complete = out.log_batches == 0 && out.owner_pid == 0;
+    const bool is_mixed = out.superblock->resync.state != static_cast<uint32_t>(ResyncState::none);
+    out.home_is_complete = out.log_batches == 0 && out.owner_pid == 0 && !is_mixed;
     co_return out;
 }
 

@@ -49,4 +49,7 @@ struct MemberInspection {
 
 Task<Outcome<MemberInspection>> inspect_member(Env& env, std::string path);
 
+// The log alone: the last write of the chain in it, the tail's minus one if there is none.
+Task<Result<uint64_t>> last_logged(Disk& disk, const Superblock& superblock);
+
 }  // namespace gemel::blockdev

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "blockdev/disk_format.h"
 #include "blockdev/uuid.h"
 #include "mirror/resync_report.h"
 #include "mirror/scrub_report.h"
@@ -16,8 +18,11 @@ namespace gemel::mirror {
 struct MemberReport {
     Uuid uuid;
     std::string path;
-    std::string state;             // Of the design: "in-sync", "failed", ...
-    std::string why;               // What is the matter, if it is not in sync.
+    std::string state;       // Of the design: "in-sync", "failed", ...
+    std::string why;         // What is the matter, if it is not in sync.
+    std::string configured;  // What the configuration says of it; empty: not known.
+    // How far it had been brought up to date when that was interrupted.
+    std::optional<blockdev::ResyncRecord> resync;
     bool direct = true;            // False: the page cache is used.
     uint64_t logged_sequence = 0;  // Contiguously logged up to here.
     uint64_t stable_sequence = 0;

@@ -406,7 +406,7 @@ class Server(CliCase):
         os.rename(self.vol.members[0], self.path("away"))
         self.write("vol-b.img", b"x" * 100000)
         status = self.status()
-        self.assertEqual([m["state"] for m in status["members"]], ["missing", "failed"])
+        self.assertEqual([m["state"] for m in status["members"]], ["missing", "missing"])
         self.assertIn("vol-a.img", status["problem"])
         self.assertIn("missing", self.gemel("status", "vol").stdout)
 

@@ -6,6 +6,7 @@
 #include "blockdev/superblock.h"
 #include "mirror/damage.h"
 #include "tools/gemel/inspection_report.h"
+#include "tools/gemel/member_words.h"
 #include "tools/gemel/volume_status.h"
 
 namespace gemel::tools {
@@ -21,7 +22,8 @@ Json fault_json(const char* fault) { return fault == nullptr ? Json() : Json(fau
 Json configuration_json(const blockdev::ConfigurationRecord& configuration) {
     Json members = Json::array();
     for (uint32_t i = 0; i < configuration.member_count; ++i) {
-        members.push_back({{"uuid", configuration.members[i].uuid.text()}, {"state", "in-sync"}});
+        const blockdev::ConfiguredMember& member = configuration.members[i];
+        members.push_back({{"uuid", member.uuid.text()}, {"state", configured_name(member.state)}});
     }
     return {{"epoch", configuration.epoch.number.get()},
             {"epoch_id", configuration.epoch.id.text()},
@@ -125,6 +127,7 @@ std::string inspection_json(const MemberInspection& member) {
                  {"loop_command", member.home_is_complete ? Json(loop_command(member)) : Json()}};
     json["layout"] = extents_json(member.layout);
     json["configuration"] = configuration_json(superblock.configuration);
+    json["resync"] = resync_json(resync_of(superblock));
     json["epochs"] = epochs_json(superblock);
     json["tail"] = {{"sequence", superblock.tail.sequence.get()},
                     {"ring_offset", superblock.tail.ring_offset.get()}};

@@ -8,6 +8,7 @@
 #include "blockdev/superblock.h"
 #include "tools/config/units.h"
 #include "tools/gemel/health_text.h"
+#include "tools/gemel/member_words.h"
 #include "tools/gemel/plain_text.h"
 #include "tools/gemel/text_table.h"
 
@@ -77,9 +78,16 @@ std::string configuration_text(const Superblock& superblock) {
                                                         configuration.epoch.number.get(),
                                                         configuration.version.get()));
     for (uint32_t i = 0; i < configuration.member_count; ++i) {
-        const Uuid& uuid = configuration.members[i].uuid;
+        const blockdev::ConfiguredMember& member = configuration.members[i];
         out +=
-            line("  in-sync", uuid.text() + (uuid == superblock.member ? "  (this member)" : ""));
+            line(("  " + configured_name(member.state)).c_str(),
+                 member.uuid.text() + (member.uuid == superblock.member ? "  (this member)" : ""));
+    }
+    if (const auto resync = resync_of(superblock)) {
+        out += line("resync", "not complete: " + resync_text(*resync));
+        if (resync->base_sequence != 0) {
+            out += line("  base", "in epoch " + resync->base_epoch.text());
+        }
     }
     std::vector<std::vector<std::string>> rows{{"EPOCH", "FROM SEQUENCE", "ID"}};
     for (uint32_t i = 0; i < superblock.epoch_count; ++i) {
@@ -137,6 +145,10 @@ std::string health_text(const blockdev::MemberHealth& health) {
 }
 
 std::string home_text(const MemberInspection& member) {
+    if (!member.home_is_complete && resync_of(*member.superblock)) {
+        return line("home",
+                    "not complete: blocks of before and after its absence lie side by side");
+    }
     if (!member.home_is_complete) {
         return line("home", member.owner_is_alive
                                 ? "in use: do not mount it; ask again after a clean stop"

@@ -17,12 +17,25 @@ namespace gemel::tools {
 
 namespace {
 
+Task<void> look(Env& env, mirror::VolumeDescription description, std::string file,
+                VolumeStatus& found) {
+    found = co_await unserved_status(env, std::move(description), std::move(file));
+}
+
+VolumeStatus look_at_unserved(const mirror::VolumeDescription& description,
+                              const std::string& file) {
+    const std::unique_ptr<UringEnv> env = make_env();
+    VolumeStatus found;
+    env->run(look(*env, description, file, found));
+    return found;
+}
+
 VolumeStatus status_of(const std::string& file) {
     const mirror::VolumeDescription description = value_or_throw(read_volume_file(file));
     const VolumePaths paths = volume_paths(folder_of(file), description.name);
     Outcome<VolumeStatus> answer = ask_status(paths.control_socket);
     if (!answer.ok() && means_no_server(answer.error())) {
-        return unserved_status(description, file);
+        return look_at_unserved(description, file);
     }
     if (!answer.ok()) throw Failure(answer.error());
     VolumeStatus status = std::move(answer.value());

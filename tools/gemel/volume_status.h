@@ -31,6 +31,11 @@ struct VolumeStatus {
     std::string problem;                // Why less is known than should be; empty if all is well.
 };
 
+// Whether there is something to say about it besides its state: it is not as it should be.
+inline bool needs_reason(const mirror::MemberReport& member) {
+    return member.state != "in-sync" && !member.why.empty();
+}
+
 // One line, an object as described in docs/json.md. Never fails: what is not UTF-8 is replaced.
 std::string volume_status_json(const VolumeStatus& status);
 // {"schema": 1, "volumes": [...]}, indented, for standard output.

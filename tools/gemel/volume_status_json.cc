@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tools/gemel/member_words.h"
 #include "tools/gemel/volume_status.h"
 
 namespace gemel::tools {
@@ -65,6 +66,20 @@ constexpr ScrubCounter kScrubCounters[] = {
     {"logs_healed", &mirror::ScrubReport::logs_healed},
 };
 
+struct ResyncCounter {
+    const char* key;
+    uint64_t mirror::ResyncReport::* field;
+};
+constexpr ResyncCounter kResyncCounters[] = {
+    {"pages", &mirror::ResyncReport::pages},
+    {"pages_done", &mirror::ResyncReport::pages_done},
+    {"blocks_compared", &mirror::ResyncReport::blocks_compared},
+    {"blocks_copied", &mirror::ResyncReport::blocks_copied},
+    {"blocks_zeroed", &mirror::ResyncReport::blocks_zeroed},
+    {"blocks_unrecoverable", &mirror::ResyncReport::blocks_unrecoverable},
+    {"remaining_s", &mirror::ResyncReport::remaining_s},
+};
+
 // Of the unrecoverable or damaged blocks; a disk that is beyond help has too many to list.
 constexpr size_t kListedRangesMax = 1000;
 
@@ -79,6 +94,9 @@ Json member_json(const MemberReport& member) {
     json["uuid"] = member.uuid.text();
     json["path"] = member.path;
     json["state"] = member.state;
+    json["why"] = needs_reason(member) ? text_or_null(member.why) : Json();
+    json["configured"] = text_or_null(member.configured);
+    json["resync"] = resync_json(member.resync);
     json["direct"] = member.direct;
     for (const auto& [key, field] : kMemberCounters) json[key] = member.*field;
     for (size_t i = 0; i < mirror::kDamageCauses; ++i) {
@@ -117,6 +135,14 @@ Json scrub_json(const mirror::ScrubReport& scrub) {
     return json;
 }
 
+Json live_resync_json(const VolumeReport& report) {
+    Json json;
+    json["running"] = report.resync.running;
+    json["member"] = text_or_null(report.resync_member);
+    for (const auto& [key, field] : kResyncCounters) json[key] = report.resync.*field;
+    return json;
+}
+
 Json to_json(const VolumeStatus& status) {
     const VolumeReport& report = status.report;
     Json json;
@@ -142,6 +168,7 @@ Json to_json(const VolumeStatus& status) {
         json["unrecoverable"].push_back({{"first_block", range.first}, {"blocks", range.count}});
     }
     json["scrub"] = scrub_json(report.scrub);
+    json["resync"] = live_resync_json(report);
     json["members"] = Json::array();
     for (const MemberReport& member : report.members)
         json["members"].push_back(member_json(member));
@@ -167,11 +194,21 @@ mirror::DamageCause parse_cause(const std::string& name) {
     throw std::invalid_argument("an unknown cause of damage");
 }
 
+// A server that runs since before an upgrade does not know the keys that came with it.
+const Json& added(const Json& json, const char* key) {
+    static const Json kNone;
+    const auto found = json.find(key);
+    return found == json.end() ? kNone : *found;
+}
+
 MemberReport parse_member(const Json& json) {
     MemberReport member;
     member.uuid = parse_uuid(json.at("uuid"));
     member.path = json.at("path").get<std::string>();
     member.state = json.at("state").get<std::string>();
+    member.why = text_or_empty(added(json, "why"));
+    member.configured = text_or_empty(added(json, "configured"));
+    member.resync = parse_resync(added(json, "resync"));
     member.direct = json.at("direct").get<bool>();
     for (const auto& [key, field] : kMemberCounters) member.*field = parse_count(json.at(key));
     for (size_t i = 0; i < mirror::kDamageCauses; ++i) {
@@ -200,6 +237,15 @@ mirror::ScrubReport parse_scrub(const Json& json) {
         scrub.damage.push_back(damaged);
     }
     return scrub;
+}
+
+void parse_live_resync(const Json& json, VolumeReport& report) {
+    if (json.is_null()) return;
+    report.resync.running = json.at("running").get<bool>();
+    report.resync_member = text_or_empty(json.at("member"));
+    for (const auto& [key, field] : kResyncCounters) {
+        report.resync.*field = parse_count(json.at(key));
+    }
 }
 
 std::optional<ServerFacts> parse_server(const Json& json) {
@@ -234,6 +280,7 @@ VolumeStatus from_json(const Json& json) {
             {parse_count(range.at("first_block")), parse_count(range.at("blocks"))});
     }
     report.scrub = parse_scrub(json.at("scrub"));
+    parse_live_resync(added(json, "resync"), report);
     for (const Json& member : json.at("members")) report.members.push_back(parse_member(member));
     for (const mirror::DamagedRange& range : report.scrub.damage) {
         if (range.member >= report.members.size()) throw std::invalid_argument("no such member");

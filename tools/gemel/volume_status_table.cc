@@ -7,6 +7,7 @@
 
 #include "tools/config/units.h"
 #include "tools/gemel/health_text.h"
+#include "tools/gemel/member_words.h"
 #include "tools/gemel/plain_text.h"
 #include "tools/gemel/text_table.h"
 #include "tools/gemel/volume_status.h"
@@ -65,6 +66,15 @@ std::string scrub_line(const mirror::ScrubReport& scrub) {
     return line("scrub", passes_text(scrub.passes, scrub.finished_s));
 }
 
+std::string resync_line(const VolumeReport& report) {
+    if (report.resync_member.empty()) return "";
+    const mirror::ResyncReport& resync = report.resync;
+    return line("resync",
+                fmt::format("{}: {} of {} pages done, {} blocks copied, about {} to go",
+                            plain_text(report.resync_member), resync.pages_done, resync.pages,
+                            resync.blocks_copied, uptime(resync.remaining_s)));
+}
+
 std::string ranges_text(const std::vector<mirror::BlockRange>& ranges, size_t listed_max) {
     std::string text;
     for (size_t i = 0; i < ranges.size() && i < listed_max; ++i) {
@@ -111,7 +121,7 @@ std::string server_lines(const VolumeStatus& status) {
                             readable_size(report.bytes_written), report.flushes, report.trims));
     out +=
         line("log", fmt::format("{} batches, {} checkpoints", report.batches, report.checkpoints));
-    out += scrub_line(report.scrub);
+    out += resync_line(report) + scrub_line(report.scrub);
     for (const std::string& text : damage_lines(report, kShownRanges)) out += line("found", text);
     out += unrecoverable_line(report);
     return out;
@@ -121,12 +131,17 @@ std::string free_space(const MemberReport& member) {
     return member.free_bytes == UINT64_MAX ? "-" : readable_size(member.free_bytes);
 }
 
+// The configuration may know of a member that the volume file does not list.
+std::string path_text(const MemberReport& member) {
+    return member.path.empty() ? "-" : plain_text(member.path);
+}
+
 std::string served_members(const VolumeReport& report) {
     std::vector<std::vector<std::string>> rows{{"MEMBER", "STATE", "LOG", "LOGGED", "STABLE",
                                                 "HOME", "MISMATCHES", "HEALED", "ERRORS", "FREE"}};
     for (const MemberReport& member : report.members) {
         rows.push_back(
-            {plain_text(member.path), plain_text(member.state),
+            {path_text(member), plain_text(member.state),
              percentage(member.log_bytes_used, member.log_bytes_total),
              fmt::format("{}", member.logged_sequence), fmt::format("{}", member.stable_sequence),
              fmt::format("{}", member.checkpoint_sequence), fmt::format("{}", member.mismatches),
@@ -143,7 +158,7 @@ std::string member_histories(const VolumeReport& report) {
     for (const MemberReport& member : report.members) {
         if (member.last_event.empty()) continue;
         rows.push_back(
-            {plain_text(member.path),
+            {path_text(member),
              healed_text(member.damage, member.tables_repaired, member.log_blocks_healed),
              event_text(member.last_event, member.last_event_s)});
     }
@@ -151,12 +166,28 @@ std::string member_histories(const VolumeReport& report) {
     return "\n" + text_table(rows, {false, false, false}, 2);
 }
 
-std::string unserved_members(const VolumeReport& report) {
-    std::vector<std::vector<std::string>> rows{{"MEMBER", "STATE", "UUID"}};
+// Of the members that are not as they should be.
+std::string member_reasons(const VolumeReport& report) {
+    std::vector<std::vector<std::string>> rows{{"MEMBER", "STATE", "WHY"}};
     for (const MemberReport& member : report.members) {
-        rows.push_back({plain_text(member.path), plain_text(member.state), member.uuid.text()});
+        if (needs_reason(member)) {
+            rows.push_back({path_text(member), plain_text(member.state), plain_text(member.why)});
+        }
+        if (member.resync) rows.push_back({path_text(member), "", resync_text(*member.resync)});
     }
-    return text_table(rows, {false, false, false}, 2);
+    if (rows.size() == 1) return "";
+    return "\n" + text_table(rows, {false, false, false}, 2);
+}
+
+std::string unserved_members(const VolumeReport& report) {
+    std::vector<std::vector<std::string>> rows{{"MEMBER", "STATE", "CONFIGURED", "UUID"}};
+    for (const MemberReport& member : report.members) {
+        const std::string configured =
+            member.configured.empty() ? "-" : plain_text(member.configured);
+        rows.push_back(
+            {path_text(member), plain_text(member.state), configured, member.uuid.text()});
+    }
+    return text_table(rows, {false, false, false, false}, 2);
 }
 
 }  // namespace
@@ -184,14 +215,15 @@ std::string status_table(const VolumeStatus& status) {
     std::string out = headline(status);
     if (status.server) {
         return out + server_lines(status) + '\n' + served_members(status.report) +
-               member_histories(status.report);
+               member_reasons(status.report) + member_histories(status.report);
     }
     if (status.report.epoch != 0) {
         out += line("history", fmt::format("epoch {}", status.report.epoch));
         out += scrub_line(status.report.scrub) + unrecoverable_line(status.report);
     }
     if (status.report.members.empty()) return out;
-    return out + "\n" + unserved_members(status.report) + member_histories(status.report);
+    return out + "\n" + unserved_members(status.report) + member_reasons(status.report) +
+           member_histories(status.report);
 }
 
 }  // namespace gemel::tools

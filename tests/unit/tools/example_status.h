@@ -12,6 +12,16 @@ inline mirror::MemberReport example_member() {
     member.uuid.bytes[0] = 2;
     member.path = "/srv/a.img";
     member.state = "failed";
+    member.why = "no progress: timed out";
+    member.configured = "behind";
+    member.resync.emplace();
+    member.resync->state = 1;
+    member.resync->base_epoch.bytes[0] = 4;
+    member.resync->base_sequence = 21;
+    member.resync->covered_sequence = 22;
+    member.resync->cursor_page = 23;
+    member.resync->window_begin = 24;
+    member.resync->window_end = 25;
     member.logged_sequence = 12;
     member.stable_sequence = 11;
     member.checkpoint_sequence = 10;
@@ -71,6 +81,16 @@ inline VolumeStatus example_status() {
                     {{0, mirror::DamageCause::bit_rot, {26, 1}},
                      {0, mirror::DamageCause::bit_rot, {28, 2}},
                      {1, mirror::DamageCause::unreadable, {30, 25}}}};
+    report.resync = {.running = true,
+                     .pages = 41,
+                     .pages_done = 42,
+                     .blocks_compared = 43,
+                     .blocks_copied = 44,
+                     .blocks_zeroed = 45,
+                     .blocks_unrecoverable = 46,
+                     .elapsed_ns = 0,
+                     .remaining_s = 47};
+    report.resync_member = "/srv/a.img";
     report.members.push_back(example_member());
     mirror::MemberReport device;
     device.uuid.bytes[0] = 3;

@@ -99,6 +99,51 @@ TEST(InspectionText, SaysWhetherHomeMayBeUsed) {
     EXPECT_THAT(inspection_text(member), HasSubstr("in use by process 5"));
 }
 
+MemberInspection half_copied() {
+    MemberInspection member = example();
+    blockdev::Superblock& superblock = *member.superblock;
+    superblock.configuration.members[0].state = 1;
+    superblock.resync.state = 1;
+    superblock.resync.base_epoch.bytes[0] = 0xee;
+    superblock.resync.base_sequence = 4711;
+    superblock.resync.covered_sequence = 4800;
+    superblock.resync.cursor_page = 120;
+    superblock.resync.window_begin = 120;
+    superblock.resync.window_end = 128;
+    member.home_is_complete = false;
+    return member;
+}
+
+TEST(InspectionText, SaysWhatMembersAreConfiguredAs) {
+    const std::string text = inspection_text(half_copied());
+    EXPECT_THAT(text,
+                HasSubstr("  behind     aa000000-0000-0000-0000-000000000000  (this member)"));
+    EXPECT_THAT(text, HasSubstr("  in-sync    00000000-"));
+}
+
+TEST(InspectionText, SaysHowFarAResyncHasCome) {
+    const std::string text = inspection_text(half_copied());
+    EXPECT_THAT(text,
+                HasSubstr("resync       not complete: has all up to write 4711; of pages 0 to "
+                          "119 all up to 4800; pages 120 to 127 may be half copied\n"));
+    EXPECT_THAT(text, HasSubstr("in epoch ee000000-"));
+    EXPECT_THAT(text, HasSubstr("home         not complete: blocks of before and after"));
+    EXPECT_THAT(inspection_text(example()), Not(HasSubstr("resync")));
+}
+
+TEST(InspectionJson, SaysHowFarAResyncHasCome) {
+    const auto json = nlohmann::json::parse(inspection_json(half_copied()));
+    EXPECT_EQ(json["configuration"]["members"][0]["state"], "behind");
+    EXPECT_EQ(json["configuration"]["members"][1]["state"], "in-sync");
+    EXPECT_EQ(json["resync"]["base_epoch"], "ee000000-0000-0000-0000-000000000000");
+    EXPECT_EQ(json["resync"]["base_sequence"], 4711);
+    EXPECT_EQ(json["resync"]["covered_sequence"], 4800);
+    EXPECT_EQ(json["resync"]["cursor_page"], 120);
+    EXPECT_EQ(json["resync"]["window_begin"], 120);
+    EXPECT_EQ(json["resync"]["window_end"], 128);
+    EXPECT_TRUE(nlohmann::json::parse(inspection_json(example()))["resync"].is_null());
+}
+
 TEST(InspectionText, NamesDamage) {
     MemberInspection member = example();
     member.superblock_b_fault = "wrong checksum";

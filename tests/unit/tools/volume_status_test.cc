@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "tests/unit/tools/example_status.h"
 #include "tools/gemel/plain_text.h"
 #include "tools/gemel/text_table.h"
@@ -28,39 +30,47 @@ TEST(VolumeStatusJson, IsReadBackWhole) {
 
 TEST(VolumeStatusJson, KeepsItsKeysAndTheirOrder) {
     // What scripts rely on. A new key may join; none of these may go or change its meaning.
-    EXPECT_EQ(volume_status_json(example_status()),
-              R"({"name":"vol","file":"/srv/vol.toml",)"
-              R"("uuid":"01000000-0000-0000-0000-000000000000","state":"stopped",)"
-              R"("stopped_because":"a.img: I/O error","problem":null,"size":1073741824,)"
-              R"("layout":"mirror","consistency":"sync","epoch":3,"commit_sequence":12,)"
-              R"("stable_sequence":11,"short_of_space":true,"server":{"pid":77,)"
-              R"("version":"0.1.0","uptime_s":61,"addresses":["unix:/srv/vol.nbd.sock"]},)"
-              R"("counters":{"reads":1,"writes":2,"flushes":3,"trims":4,"bytes_read":4096,)"
-              R"("bytes_written":8192,"batches":5,"checkpoints":6},)"
-              R"("unrecoverable_blocks":3,"unrecoverable":[{"first_block":7,"blocks":3}],)"
-              R"("scrub":{"running":true,"next_page":11,"pages":12,"started_s":13,)"
-              R"("finished_s":14,"passes":15,"remaining_s":16,"blocks_checked":17,)"
-              R"("blocks_healed":18,"tables_repaired":19,"logs_healed":20,)"
-              R"("found":{"bit_rot":21,"lost_write":22,"misdirected":23,"torn":24,)"
-              R"("unreadable":25},"damage":[)"
-              R"({"member":0,"cause":"bit_rot","first_block":26,"blocks":1},)"
-              R"({"member":0,"cause":"bit_rot","first_block":28,"blocks":2},)"
-              R"({"member":1,"cause":"unreadable","first_block":30,"blocks":25}]},"members":[)"
-              R"({"uuid":"02000000-0000-0000-0000-000000000000","path":"/srv/a.img",)"
-              R"("state":"failed","direct":true,"logged_sequence":12,"stable_sequence":11,)"
-              R"("checkpoint_sequence":10,"log_bytes_used":1048576,"log_bytes_total":2097152,)"
-              R"("blocks_read":7,"blocks_verified":8,"mismatches":9,"blocks_healed":1,)"
-              R"("tables_repaired":4,"log_blocks_healed":5,"read_errors":2,"write_errors":3,)"
-              R"("healed_by_cause":{"bit_rot":6,"lost_write":7,"misdirected":8,"torn":9,)"
-              R"("unreadable":10},"last_event":"event=healed","last_event_s":1700000000,)"
-              R"("free_bytes":123456},)"
-              R"({"uuid":"03000000-0000-0000-0000-000000000000","path":"/dev/sdx",)"
-              R"("state":"in-sync","direct":false,"logged_sequence":0,"stable_sequence":0,)"
-              R"("checkpoint_sequence":0,"log_bytes_used":0,"log_bytes_total":0,)"
-              R"("blocks_read":0,"blocks_verified":0,"mismatches":0,"blocks_healed":0,)"
-              R"("tables_repaired":0,"log_blocks_healed":0,"read_errors":0,"write_errors":0,)"
-              R"("healed_by_cause":{"bit_rot":0,"lost_write":0,"misdirected":0,"torn":0,)"
-              R"("unreadable":0},"last_event":null,"last_event_s":null,"free_bytes":null}]})");
+    EXPECT_EQ(
+        volume_status_json(example_status()),
+        R"({"name":"vol","file":"/srv/vol.toml",)"
+        R"("uuid":"01000000-0000-0000-0000-000000000000","state":"stopped",)"
+        R"("stopped_because":"a.img: I/O error","problem":null,"size":1073741824,)"
+        R"("layout":"mirror","consistency":"sync","epoch":3,"commit_sequence":12,)"
+        R"("stable_sequence":11,"short_of_space":true,"server":{"pid":77,)"
+        R"("version":"0.1.0","uptime_s":61,"addresses":["unix:/srv/vol.nbd.sock"]},)"
+        R"("counters":{"reads":1,"writes":2,"flushes":3,"trims":4,"bytes_read":4096,)"
+        R"("bytes_written":8192,"batches":5,"checkpoints":6},)"
+        R"("unrecoverable_blocks":3,"unrecoverable":[{"first_block":7,"blocks":3}],)"
+        R"("scrub":{"running":true,"next_page":11,"pages":12,"started_s":13,)"
+        R"("finished_s":14,"passes":15,"remaining_s":16,"blocks_checked":17,)"
+        R"("blocks_healed":18,"tables_repaired":19,"logs_healed":20,)"
+        R"("found":{"bit_rot":21,"lost_write":22,"misdirected":23,"torn":24,)"
+        R"("unreadable":25},"damage":[)"
+        R"({"member":0,"cause":"bit_rot","first_block":26,"blocks":1},)"
+        R"({"member":0,"cause":"bit_rot","first_block":28,"blocks":2},)"
+        R"({"member":1,"cause":"unreadable","first_block":30,"blocks":25}]},"resync":{"running":true,)"
+        R"("member":"/srv/a.img","pages":41,"pages_done":42,"blocks_compared":43,)"
+        R"("blocks_copied":44,"blocks_zeroed":45,"blocks_unrecoverable":46,)"
+        R"("remaining_s":47},"members":[)"
+        R"({"uuid":"02000000-0000-0000-0000-000000000000","path":"/srv/a.img",)"
+        R"("state":"failed","why":"no progress: timed out","configured":"behind",)"
+        R"("resync":{"base_epoch":"04000000-0000-0000-0000-000000000000",)"
+        R"("base_sequence":21,"covered_sequence":22,"cursor_page":23,)"
+        R"("window_begin":24,"window_end":25},"direct":true,"logged_sequence":12,"stable_sequence":11,)"
+        R"("checkpoint_sequence":10,"log_bytes_used":1048576,"log_bytes_total":2097152,)"
+        R"("blocks_read":7,"blocks_verified":8,"mismatches":9,"blocks_healed":1,)"
+        R"("tables_repaired":4,"log_blocks_healed":5,"read_errors":2,"write_errors":3,)"
+        R"("healed_by_cause":{"bit_rot":6,"lost_write":7,"misdirected":8,"torn":9,)"
+        R"("unreadable":10},"last_event":"event=healed","last_event_s":1700000000,)"
+        R"("free_bytes":123456},)"
+        R"({"uuid":"03000000-0000-0000-0000-000000000000","path":"/dev/sdx",)"
+        R"("state":"in-sync","why":null,"configured":null,"resync":null,"direct":false,)"
+        R"("logged_sequence":0,"stable_sequence":0,)"
+        R"("checkpoint_sequence":0,"log_bytes_used":0,"log_bytes_total":0,)"
+        R"("blocks_read":0,"blocks_verified":0,"mismatches":0,"blocks_healed":0,)"
+        R"("tables_repaired":0,"log_blocks_healed":0,"read_errors":0,"write_errors":0,)"
+        R"("healed_by_cause":{"bit_rot":0,"lost_write":0,"misdirected":0,"torn":0,)"
+        R"("unreadable":0},"last_event":null,"last_event_s":null,"free_bytes":null}]})");
 }
 
 TEST(VolumeStatusJson, SurvivesTextThatIsNotUtf8) {
@@ -85,6 +95,37 @@ TEST(VolumeStatusJson, RefusesWhatIsMalformed) {
     EXPECT_FALSE(parse_volume_status(with("\"members\":[", "\"members\":[7,")).ok());
     EXPECT_FALSE(parse_volume_status(with("\"cause\":\"bit_rot\"", "\"cause\":\"x\"")).ok());
     EXPECT_FALSE(parse_volume_status(with("\"member\":1", "\"member\":2")).ok());
+    EXPECT_FALSE(parse_volume_status(with("\"why\":null", "\"why\":7")).ok());
+    EXPECT_FALSE(parse_volume_status(with("\"base_sequence\":21", "\"base_sequence\":-1")).ok());
+    EXPECT_FALSE(parse_volume_status(with("\"base_epoch\":\"0", "\"base_epoch\":\"x")).ok());
+}
+
+TEST(VolumeStatusJson, OfAnOlderServerLacksWhatIsNew) {
+    VolumeStatus status = example_status();
+    status.report.resync = {};
+    status.report.resync_member.clear();
+    for (mirror::MemberReport& member : status.report.members) {
+        member.why.clear();
+        member.configured.clear();
+        member.resync.reset();
+    }
+    const std::string without = volume_status_json(status);
+    nlohmann::ordered_json json = nlohmann::ordered_json::parse(without);
+    json.erase("resync");
+    for (auto& member : json["members"]) {
+        for (const char* key : {"why", "configured", "resync"}) member.erase(key);
+    }
+    const Outcome<VolumeStatus> parsed = parse_volume_status(json.dump());
+    ASSERT_TRUE(parsed.ok()) << parsed.error().text;
+    EXPECT_EQ(volume_status_json(parsed.value()), without);
+}
+
+TEST(VolumeStatusJson, HasNoReasonForAMemberThatIsInSync) {
+    VolumeStatus status = example_status();
+    status.report.members[1].why = "was away";
+    const auto json = nlohmann::json::parse(volume_status_json(status));
+    EXPECT_TRUE(json["members"][1]["why"].is_null());
+    EXPECT_THAT(status_table(status), Not(HasSubstr("was away")));
 }
 
 TEST(StatusDocument, IsVersioned) {
@@ -109,6 +150,31 @@ TEST(StatusTable, TellsWhatHappenedToMembers) {
     VolumeStatus status = example_status();
     status.report.members[0].last_event.clear();
     EXPECT_THAT(status_table(status), Not(HasSubstr("LAST EVENT")));
+}
+
+TEST(StatusTable, SaysWhatIsTheMatterWithMembers) {
+    VolumeStatus status = example_status();
+    const std::string table = status_table(status);
+    EXPECT_THAT(table, HasSubstr("  MEMBER      STATE   WHY\n"
+                                 "  /srv/a.img  failed  no progress: timed out\n"
+                                 "  /srv/a.img          has all up to write 21; "));
+    EXPECT_THAT(table, HasSubstr("/srv/a.img: 42 of 41 pages done, 44 blocks copied, about 47 s"));
+    status.report.members[0].state = "in-sync";
+    status.report.members[0].resync.reset();
+    status.report.resync_member.clear();
+    EXPECT_THAT(status_table(status), Not(HasSubstr("WHY")));
+    EXPECT_THAT(status_table(status), Not(HasSubstr("blocks copied")));
+}
+
+TEST(StatusTable, SaysWhatMembersAreConfiguredAs) {
+    VolumeStatus status = example_status();
+    status.server.reset();
+    status.report.state = "not-served";
+    status.report.members[1].path.clear();
+    const std::string table = status_table(status);
+    EXPECT_THAT(table, HasSubstr("  /srv/a.img  failed   behind      02000000-"));
+    EXPECT_THAT(table, HasSubstr("  -           in-sync  -           03000000-"));
+    EXPECT_THAT(table, HasSubstr("no progress"));
 }
 
 TEST(StatusTable, SaysWhatWasFoundAndWhere) {
