@@ -73,6 +73,7 @@ struct StatusArguments {
     std::optional<std::string> volume;  // Nothing: every volume in the folder.
     std::string folder = ".";
     bool json = false;
+    bool watch = false;
 };
 
 struct ScrubArguments {

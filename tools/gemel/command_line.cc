@@ -209,7 +209,12 @@ CLI::App* add_status(CLI::App& root, StatusArguments& arguments) {
     CLI::App* app = root.add_subcommand("status", "Show a volume and its members");
     add_optional_text(*app, "VOLUME", arguments.volume, "",
                       "A volume's name or file (default: all volumes in the folder)");
-    app->add_flag("--json", arguments.json, "Print JSON, as described in docs/json.md");
+    CLI::Option* json =
+        app->add_flag("--json", arguments.json, "Print JSON, as described in docs/json.md");
+    app->add_flag("--watch", arguments.watch,
+                  "Show a served volume until Ctrl-C: anew every second on a terminal, else\n"
+                  "whenever something has changed")
+        ->excludes(json);
     add_text(*app, "--dir", arguments.folder, "DIR", kFolderHelp);
     return app;
 }
@@ -371,7 +376,12 @@ Arguments parse_command_line(int argc, const char* const* argv) {
     if (serve->parsed()) return verbs.serve;
     if (attach->parsed()) return verbs.attach;
     if (detach->parsed()) return verbs.detach;
-    if (status->parsed()) return verbs.status;
+    if (status->parsed()) {
+        if (verbs.status.watch && !verbs.status.volume) {
+            throw UsageError("--watch needs a volume; see 'gemel status --help'");
+        }
+        return verbs.status;
+    }
     if (scrub->parsed()) return verbs.scrub;
     if (inspect->parsed()) return verbs.inspect;
     if (inject->parsed()) {

@@ -124,6 +124,16 @@ Outcome<VolumeStatus> ask_scrub(const std::string& socket_path, int limit_ms) {
     return ask(socket_path, ControlCommand::scrub, limit_ms);
 }
 
+Outcome<VolumeStatus> ask_status_of(const mirror::VolumeDescription& volume,
+                                    const std::string& file) {
+    const VolumePaths paths = volume_paths(folder_of(file), volume.name);
+    Outcome<VolumeStatus> answer = ask_status(paths.control_socket);
+    if (!answer.ok() || answer.value().report.uuid == volume.uuid) return answer;
+    return Problem{Errc::invalid,
+                   fmt::format("the server at {} serves another volume ({}) than {} names",
+                               paths.control_socket, answer.value().report.uuid.text(), file)};
+}
+
 bool means_no_server(const Problem& problem) {
     return problem.code == Errc::not_found || problem.code == Errc::closed;
 }

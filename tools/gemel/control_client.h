@@ -6,6 +6,7 @@
 #include <string>
 
 #include "blockdev/result.h"
+#include "mirror/volume_description.h"
 #include "tools/gemel/volume_status.h"
 
 namespace gemel::tools {
@@ -16,6 +17,10 @@ Outcome<VolumeStatus> ask_status(const std::string& socket_path, int limit_ms = 
 
 // The same, after having a scrub begun.
 Outcome<VolumeStatus> ask_scrub(const std::string& socket_path, int limit_ms = 5000);
+
+// Of the volume that `file` describes, and of no other that is served in its place.
+Outcome<VolumeStatus> ask_status_of(const mirror::VolumeDescription& volume,
+                                    const std::string& file);
 
 // Whether `problem`, from ask_status, says that there is no server (not that it fails).
 bool means_no_server(const Problem& problem);

@@ -12,6 +12,7 @@
 #include "tools/gemel/run_task.h"
 #include "tools/gemel/unserved.h"
 #include "tools/gemel/verbs.h"
+#include "tools/gemel/watch.h"
 
 namespace gemel::tools {
 
@@ -32,18 +33,12 @@ VolumeStatus look_at_unserved(const mirror::VolumeDescription& description,
 
 VolumeStatus status_of(const std::string& file) {
     const mirror::VolumeDescription description = value_or_throw(read_volume_file(file));
-    const VolumePaths paths = volume_paths(folder_of(file), description.name);
-    Outcome<VolumeStatus> answer = ask_status(paths.control_socket);
+    Outcome<VolumeStatus> answer = ask_status_of(description, file);
     if (!answer.ok() && means_no_server(answer.error())) {
         return look_at_unserved(description, file);
     }
     if (!answer.ok()) throw Failure(answer.error());
-    VolumeStatus status = std::move(answer.value());
-    if (status.report.uuid != description.uuid) {
-        throw Failure(fmt::format("the server at {} serves another volume ({}) than {} names",
-                                  paths.control_socket, status.report.uuid.text(), file));
-    }
-    return status;
+    return std::move(answer).value();
 }
 
 // In the order of their names.
@@ -72,8 +67,10 @@ void print(const std::vector<VolumeStatus>& volumes, bool json) {
 
 int run_status(const StatusArguments& arguments) {
     if (arguments.volume) {
-        const auto file = resolve_volume_file(*arguments.volume, arguments.folder);
-        print({status_of(value_or_throw(file))}, arguments.json);
+        const std::string file =
+            value_or_throw(resolve_volume_file(*arguments.volume, arguments.folder));
+        if (arguments.watch) return watch_volume(file, *arguments.volume);
+        print({status_of(file)}, arguments.json);
         return kDone;
     }
     std::vector<VolumeStatus> volumes;

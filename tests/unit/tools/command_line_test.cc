@@ -60,6 +60,8 @@ TEST(CommandLine, TheOtherVerbs) {
     EXPECT_EQ(std::get<DetachArguments>(parse({"detach", "/dev/loop0"})).device, "/dev/loop0");
     EXPECT_EQ(std::get<StatusArguments>(parse({"status"})).volume, std::nullopt);
     EXPECT_EQ(std::get<StatusArguments>(parse({"status", "vol", "--json"})).volume, "vol");
+    EXPECT_FALSE(std::get<StatusArguments>(parse({"status", "vol"})).watch);
+    EXPECT_TRUE(std::get<StatusArguments>(parse({"status", "vol", "--watch"})).watch);
     EXPECT_EQ(std::get<InspectArguments>(parse({"inspect", "a.img"})).member, "a.img");
     EXPECT_THAT(std::get<AssembleArguments>(parse({"assemble", "a", "b"})).members,
                 ElementsAre("a", "b"));
@@ -158,6 +160,8 @@ TEST(CommandLine, WrongUsageIsOneSentence) {
     EXPECT_THAT(complaint({"attach", "v", "--as", "magic"}), HasSubstr("magic"));
     EXPECT_THAT(complaint({"attach", "v", "--timeout", "0"}), HasSubstr("--timeout"));
     EXPECT_THAT(complaint({"status", "v", "serve", "v"}), HasSubstr("--help"));
+    EXPECT_THAT(complaint({"status", "--watch"}), HasSubstr("needs a volume"));
+    EXPECT_THAT(complaint({"status", "v", "--watch", "--json"}), HasSubstr("--watch"));
 }
 
 TEST(CommandLine, HelpAndVersionAreNoFailure) {
