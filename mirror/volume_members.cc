@@ -19,10 +19,11 @@ constexpr uint64_t kCloseGrace_ns = 3 * kSecond;
 
 // --- Members that fail, leave and return
 
-// What was given up already fails once more in everything that was under way.
+// What was given up already fails once more in everything that was under way, and goes on hanging.
 void Volume::member_failed(const MemberFailure& failure) {
     MemberSet::Slot& slot = members_[failure.member];
     if (stopped_ || slot.member == nullptr || slot.leaving) return;
+    if (slot.state == MemberState::failed || slot.state == MemberState::offline) return;
     std::string why = failure.what;
     if (const std::string text = failure.error.text(); !text.empty()) why += ": " + text;
     if (members_.readable(failure.member) && members_.readable_count() == 1) {

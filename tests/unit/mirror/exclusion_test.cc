@@ -95,6 +95,19 @@ TEST(Exclusion, AMemberThatHangsIsMaskedWithinTheLimit) {
     EXPECT_TRUE(world.close().ok());
 }
 
+TEST(Exclusion, AMemberThatGoesOnHangingFailsOnce) {
+    VolumeWorld world;
+    world.drive(1).faults.hung = true;
+    ASSERT_TRUE(world.fill(4096, 4096, 6).ok());
+    const uint64_t when = world.volume->report().members[1].last_event_s;
+    world.store.world.run_for(10 * kSecond);
+    EXPECT_EQ(state_of(world, 1), "failed");
+    EXPECT_EQ(world.volume->report().members[1].last_event_s, when);
+    EXPECT_EQ(witness_of(world).version, 2u);
+    world.drive(1).release();
+    EXPECT_TRUE(world.close().ok());
+}
+
 TEST(Exclusion, AReadFromAMemberThatHangsIsAnsweredByAnotherOne) {
     VolumeWorld world;
     ASSERT_TRUE(world.fill(0, 64 << 10, 5).ok());
