@@ -73,6 +73,20 @@ Task<MemberHealth> read_health(Disk& disk, Uuid member) {
     co_return newest;
 }
 
+Task<uint64_t> count_damaged_health(Disk& disk, Uuid member, uint64_t generation) {
+    uint64_t damaged = 0;
+    AlignedBytes buffer = allocate_aligned(kHealthSlotSize);
+    const auto& record = *reinterpret_cast<const HealthRecord*>(buffer.get());
+    for (uint64_t back = 0; back < 2 && back < generation; ++back) {
+        const uint64_t offset = slot_offset(generation - back);
+        const Status status = co_await disk.read(offset, {buffer.get(), kHealthSlotSize});
+        const bool whole = status.ok() && is_valid(record, member, offset) &&
+                           record.generation == generation - back;
+        damaged += whole ? 0 : 1;
+    }
+    co_return damaged;
+}
+
 Task<Status> write_health(Disk& disk, Uuid member, const MemberHealth& health) {
     AlignedBytes buffer = allocate_zeroed(kHealthSlotSize);
     auto& record = *reinterpret_cast<HealthRecord*>(buffer.get());

@@ -83,6 +83,9 @@ struct MemberHealth {
 
 // A member without a valid record (new, or both slots damaged) has had a good life.
 Task<MemberHealth> read_health(Disk& disk, Uuid member);
+// How many of the slots do not hold what they should where the newest one is of this generation. A
+// crash may have torn the one that was being written.
+Task<uint64_t> count_damaged_health(Disk& disk, Uuid member, uint64_t generation);
 // Writes the slot that is not the newest. `health` must live until the task ends.
 Task<Status> write_health(Disk& disk, Uuid member, const MemberHealth& health);
 

@@ -21,26 +21,18 @@ Task<Outcome<std::unique_ptr<LocalMember>>> LocalMember::open(Env& env, std::str
     if (!locked.ok()) co_return locked.error();
     Outcome<SuperblockReading> reading = co_await read_superblocks(*disk);
     if (!reading.ok()) co_return reading.error();
-    const SuperblockReading& found = reading.value();
-    for (const char* fault : {found.fault_a, found.fault_b}) {
-        if (fault == nullptr) continue;
-        env.log(LogLevel::warning, path + ": one superblock is damaged (" + fault +
-                                       "); going on with the other one, and rewriting it");
-    }
-    const uint64_t needed = from_record(found.superblock->geometry).member_size();
+    const uint64_t needed = from_record(reading.value().superblock->geometry).member_size();
     if (disk->size() < needed) {
         co_return Problem{Errc::corrupt, path + ": truncated: it has " +
                                              std::to_string(disk->size()) + " bytes and needs " +
                                              std::to_string(needed)};
     }
-    const bool alike = found.alike;
     const std::unique_ptr<OwnerRecord> last_owner = co_await read_owner(*disk);
     std::unique_ptr<LocalMember> member(new LocalMember(
         env, std::move(disk), std::move(reading.value().superblock), cache_bytes, pool));
     MemberHealth health = co_await read_health(*member->disk_, member->superblock().member);
     member->take_over(std::move(health));
-    member->superblocks_alike_ = alike;
-    member->closed_cleanly_ = last_owner != nullptr && last_owner->pid == 0;
+    co_await member->judge_finding(reading.value(), last_owner.get());
     co_return member;
 }
 
@@ -57,6 +49,7 @@ LocalMember::LocalMember(Env& env, std::unique_ptr<WatchedDisk> disk,
       reader_(*disk_, layout_, superblocks_.current().volume, hasher_, pool),
       junk_(allocate_aligned(kBlockSize)),
       table_mutex_(env),
+      health_mutex_(env),
       superblock_mutex_(env) {
     table_.load_roots({superblocks_.current().roots, superblocks_.current().root_count});
 }
@@ -81,8 +74,14 @@ Task<Result<uint64_t>> LocalMember::highest_stable_point(Uuid epoch_id) {
     co_return co_await reader_.highest_stable_point(epoch_id);
 }
 
-Task<Status> LocalMember::complete_log(BatchRef batch, uint64_t offset) {
-    co_return co_await disk_->write(kLogOffset + offset, batch->bytes());
+Task<Status> LocalMember::complete_log(BatchRef batch, uint64_t offset, bool was_stable) {
+    const Status written = co_await disk_->write(kLogOffset + offset, batch->bytes());
+    if (!written.ok() || !was_stable) co_return written;
+    ++counters_.log_blocks_healed;
+    // Who settles counts them, and logs one line.
+    health_.last_event = "event=log_healed write=" + std::to_string(batch->first_sequence());
+    health_.last_event_s = env_.wall_clock_s();
+    co_return written;
 }
 
 void LocalMember::adopt(BatchRef batch, uint64_t offset) {
@@ -92,13 +91,8 @@ void LocalMember::adopt(BatchRef batch, uint64_t offset) {
 
 Task<Status> LocalMember::claim() {
     const Status owned = co_await write_owner(env_, *disk_, superblock(), true);
-    if (!owned.ok() || superblocks_alike_) co_return owned;
-    // One of them is damaged, or a crash came between the two.
-    co_await superblock_mutex_.lock();
-    const Status written = co_await superblocks_.write_one();
-    superblock_mutex_.unlock();
-    superblocks_alike_ = written.ok();
-    co_return written;
+    if (!owned.ok()) co_return owned;
+    co_return co_await heal_finding();
 }
 
 Task<Status> LocalMember::begin_epoch(const ConfigurationRecord& configuration,

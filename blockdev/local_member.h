@@ -65,7 +65,7 @@ public:
     Task<Status> save_health(MemberHealth health) override;
 
     Task<Result<Logged>> read_log(uint64_t head, ChainLink link) override;
-    Task<Status> complete_log(BatchRef batch, uint64_t offset) override;
+    Task<Status> complete_log(BatchRef batch, uint64_t offset, bool was_stable) override;
     void adopt(BatchRef batch, uint64_t offset) override;
     Task<Status> claim() override;
     Task<Status> begin_epoch(const ConfigurationRecord& configuration,
@@ -110,8 +110,13 @@ private:
     Task<void> name_copies_of(uint64_t page, Status& outcome);
     Task<Status> move_tail(const LogTail& tail);
     void take_over(MemberHealth health);
+    void note(const std::string& event);
+    Task<void> judge_finding(const SuperblockReading& reading, const OwnerRecord* last_owner);
+    Task<Status> heal_finding();
+    Task<Status> write_health_anew();
     Task<Result<uint64_t>> inspect_log();
     Task<Result<uint64_t>> inspect_roots();
+    Task<Result<uint64_t>> inspect_health();
 
     Env& env_;
     std::unique_ptr<WatchedDisk> disk_;
@@ -127,10 +132,14 @@ private:
     AlignedBytes junk_;  // Where reads put blocks that nobody wants.
     MemberCounters counters_;
     MemberHealth health_;
-    Mutex table_mutex_;       // The checkpoint and repairs change the table one at a time.
+    Mutex table_mutex_;  // The checkpoint and repairs change the table one at a time.
+    Mutex health_mutex_;
     Mutex superblock_mutex_;  // Held from the first edit until the write has ended; taken last.
     bool closed_cleanly_ = false;
+    // What was found at open, to be put right when the member is claimed.
     bool superblocks_alike_ = false;
+    bool health_is_whole_ = true;
+    uint64_t damaged_at_open_ = 0;  // Records, by something else than a crash.
 };
 
 }  // namespace gemel::blockdev

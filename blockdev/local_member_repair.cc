@@ -6,7 +6,6 @@
 
 #include "blockdev/assert.h"
 #include "blockdev/local_member.h"
-#include "blockdev/member_lock.h"
 #include "blockdev/table_repair.h"
 
 namespace gemel::blockdev {
@@ -159,21 +158,6 @@ void LocalMember::resume_counters(const MemberCounters& before) {
     resume(counters_.log_blocks_healed, before.log_blocks_healed);
 }
 
-Task<Status> LocalMember::save_health(MemberHealth health) {
-    health.blocks_verified = counters_.blocks_verified;
-    health.mismatches = counters_.mismatches;
-    health.blocks_healed = counters_.blocks_healed;
-    health.tables_repaired = counters_.tables_repaired;
-    health.log_blocks_healed = counters_.log_blocks_healed;
-    health.read_errors = counters_.read_errors;
-    health.write_errors = counters_.write_errors;
-    health.generation = health_.generation + 1;
-    health_ = std::move(health);
-    const Status status = co_await write_health(*disk_, superblock().member, health_);
-    if (!status.ok()) ++counters_.write_errors;
-    co_return status;
-}
-
 // As the end of a checkpoint, with the tail where it was.
 Task<Status> LocalMember::write_table() {
     const Status stable = co_await disk_->sync();
@@ -186,76 +170,6 @@ Task<Status> LocalMember::write_table() {
     if (!written.ok()) co_return written;
     table_.commit_roots();
     co_return Status::success();
-}
-
-Task<Result<bool>> LocalMember::inspect_table(uint64_t page) {
-    co_await table_mutex_.lock();
-    const auto found = co_await table_.inspect(page);
-    table_mutex_.unlock();
-    if (!found.ok()) co_return found.error();
-    counters_.tables_repaired += found.value().rewritten;
-    co_return found.value().fault == TableFault::none;
-}
-
-Task<Result<uint64_t>> LocalMember::inspect_log_and_roots() {
-    co_await table_mutex_.lock();  // Also keeps the log's tail and the superblocks where they are.
-    const Result<uint64_t> log = co_await inspect_log();
-    co_await superblock_mutex_.lock();
-    const Result<uint64_t> roots = co_await inspect_roots();
-    superblock_mutex_.unlock();
-    table_mutex_.unlock();
-    if (!log.ok()) co_return log;
-    if (!roots.ok()) co_return roots;
-    counters_.log_blocks_healed += log.value() + roots.value();
-    co_return log.value() + roots.value();
-}
-
-// Every batch in the log is still in memory. Records are only added meanwhile, at the end.
-Task<Result<uint64_t>> LocalMember::inspect_log() {
-    uint64_t healed = 0;
-    AlignedBytes found = allocate_aligned(kMaximumBatchSize);
-    const size_t count = log_.records().size();
-    for (size_t i = 0; i < count; ++i) {
-        const LogWriter::Record& record = log_.records()[i];
-        if (!record.logged) break;
-        const BatchRef batch = record.batch;
-        const std::span<const std::byte> right = batch->bytes();
-        const uint64_t offset = kLogOffset + record.offset;
-        const Status read = co_await disk_->read(offset, {found.get(), right.size()});
-        if (read.ok() && std::memcmp(found.get(), right.data(), right.size()) == 0) continue;
-        const Status written = co_await disk_->write(offset, right);
-        if (!written.ok()) co_return written.error();
-        const Status again = co_await disk_->read(offset, {found.get(), right.size()});
-        if (!again.ok()) co_return again.error();
-        if (std::memcmp(found.get(), right.data(), right.size()) != 0) {
-            co_return Error{Errc::io, 0, "what was written does not stay"};
-        }
-        ++healed;
-    }
-    co_return healed;
-}
-
-Task<Result<uint64_t>> LocalMember::inspect_roots() {
-    const Outcome<SuperblockReading> reading = co_await read_superblocks(*disk_);
-    const bool newest = reading.ok() && reading.value().superblock->generation ==
-                                            superblocks_.current().generation.get();
-    const bool whole =
-        newest && reading.value().fault_a == nullptr && reading.value().fault_b == nullptr;
-    uint64_t healed = 0;
-    if (!whole) {
-        // Of two damaged copies, or of a newest one that is not there, both are written.
-        superblocks_.editable() = superblocks_.current();
-        const Status written = co_await superblocks_.write_both();
-        if (!written.ok()) co_return written.error();
-        ++healed;
-    }
-    const std::unique_ptr<OwnerRecord> owner = co_await read_owner(*disk_);
-    if (owner == nullptr || owner->pid == 0) {
-        const Status owned = co_await write_owner(env_, *disk_, superblock(), true);
-        if (!owned.ok()) co_return owned.error();
-        ++healed;
-    }
-    co_return healed;
 }
 
 }  // namespace gemel::blockdev

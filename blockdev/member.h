@@ -48,8 +48,9 @@ struct MemberCounters {
     uint64_t write_errors = 0;
     uint64_t checkpoints = 0;
     uint64_t blocks_healed = 0;
-    uint64_t tables_repaired = 0;    // Checksum and index pages.
-    uint64_t log_blocks_healed = 0;  // Damaged in the ring, and written again.
+    uint64_t tables_repaired = 0;  // Checksum and index pages.
+    // Damaged batches in the ring, superblocks, owner and health records, written again.
+    uint64_t log_blocks_healed = 0;
 };
 
 // Errors of the device come back as they are; the caller decides what becomes of the member.
@@ -117,8 +118,8 @@ public:
     // Looks at the table of `page` on disk. What is damaged there and known in memory is rewritten;
     // false: repair_table() is needed.
     virtual Task<Result<bool>> inspect_table(uint64_t page) = 0;
-    // Looks at superblocks, owner record and log on disk, and rewrites what is not as it is known
-    // in memory. Returns how many blocks of 4 KiB were.
+    // Looks at superblocks, owner and health record and log on disk, and rewrites what is not as it
+    // is known in memory. Returns how many of them, and of the log's batches, were.
     virtual Task<Result<uint64_t>> inspect_log_and_roots() = 0;
     // After an operation failed with Errc::corrupt: the page whose table is damaged, if it is that.
     virtual std::optional<uint64_t> take_suspect_page() = 0;
@@ -149,8 +150,9 @@ public:
     virtual Task<Result<uint64_t>> highest_stable_point(Uuid epoch_id) = 0;
     // True if the last owner closed the member in order: then its log ends where it seems to.
     virtual bool closed_cleanly() const = 0;
-    // Puts a batch that this member lacks at its place in the ring.
-    virtual Task<Status> complete_log(BatchRef batch, uint64_t offset) = 0;
+    // Puts a batch that this member lacks at its place in the ring. One that `was_stable` here once
+    // was damaged, and counts so.
+    virtual Task<Status> complete_log(BatchRef batch, uint64_t offset, bool was_stable) = 0;
     // Takes a batch that is in the ring at `offset` into the overlay, to be checkpointed.
     virtual void adopt(BatchRef batch, uint64_t offset) = 0;
     // Writes the configuration with its new epoch into both superblocks, with the epochs before it,

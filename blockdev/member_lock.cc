@@ -93,4 +93,9 @@ Task<Status> write_owner(Env& env, Disk& disk, const Superblock& superblock, boo
     co_return co_await disk.write(kOwnerOffset, {buffer.get(), sizeof(OwnerRecord)});
 }
 
+bool is_own_record(const Env& env, const OwnerRecord& record, const Superblock& superblock) {
+    return process_of(record) == env.this_process() && record.member == superblock.member &&
+           record.superblock_b_offset == superblock.geometry.superblock_b_offset;
+}
+
 }  // namespace gemel::blockdev

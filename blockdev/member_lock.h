@@ -27,4 +27,7 @@ Task<Status> write_owner(Env& env, Disk& disk, const Superblock& superblock, boo
 // The owner record found on `disk`, or null if it does not prove itself.
 Task<std::unique_ptr<OwnerRecord>> read_owner(Disk& disk);
 
+// Whether the record is what write_owner() wrote last for this process, with `open`.
+bool is_own_record(const Env& env, const OwnerRecord& record, const Superblock& superblock);
+
 }  // namespace gemel::blockdev

@@ -188,8 +188,10 @@ Task<Outcome<SuperblockReading>> read_superblocks(Disk& disk) {
     SuperblockReading reading;
     reading.fault_a = a.fault;
     reading.fault_b = b.fault;
-    reading.alike =
-        a.fault == nullptr && b.fault == nullptr && are_alike(*a.superblock, *b.superblock);
+    const bool valid = a.fault == nullptr && b.fault == nullptr;
+    reading.alike = valid && are_alike(*a.superblock, *b.superblock);
+    const uint64_t apart = a.superblock->generation - b.superblock->generation;
+    reading.lost_one = valid && apart != 1 && apart != UINT64_MAX;
     const bool take_b = a.fault != nullptr ||
                         (b.fault == nullptr && b.superblock->generation > a.superblock->generation);
     reading.superblock = std::move(take_b ? b.superblock : a.superblock);

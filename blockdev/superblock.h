@@ -28,7 +28,8 @@ struct SuperblockReading {
     std::unique_ptr<Superblock> superblock;  // The newest valid copy.
     const char* fault_a = nullptr;           // What is wrong with each, null if nothing.
     const char* fault_b = nullptr;
-    bool alike = false;  // Both are valid, and either would do.
+    bool alike = false;     // Both are valid, and either would do.
+    bool lost_one = false;  // Both are valid, but one is older than any crash can leave it.
 };
 
 // Reads both copies and takes the newest valid one. Where copy A is damaged the owner record tells

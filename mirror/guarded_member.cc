@@ -291,9 +291,9 @@ Task<Result<uint64_t>> GuardedMember::highest_stable_point(Uuid epoch_id) {
     return guarded(member_->highest_stable_point(epoch_id));
 }
 
-Task<Status> GuardedMember::complete_log(BatchRef batch, uint64_t offset) {
+Task<Status> GuardedMember::complete_log(BatchRef batch, uint64_t offset, bool was_stable) {
     if (given_up_) return gone<Status>();
-    return guarded(member_->complete_log(std::move(batch), offset));
+    return guarded(member_->complete_log(std::move(batch), offset, was_stable));
 }
 
 Task<Result<std::vector<uint64_t>>> GuardedMember::newer_pages(uint64_t after, uint64_t first_page,

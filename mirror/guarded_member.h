@@ -117,7 +117,7 @@ public:
     Task<Status> claim() override;
     Task<Result<Logged>> read_log(uint64_t head, blockdev::ChainLink link) override;
     Task<Result<uint64_t>> highest_stable_point(Uuid epoch_id) override;
-    Task<Status> complete_log(blockdev::BatchRef batch, uint64_t offset) override;
+    Task<Status> complete_log(blockdev::BatchRef batch, uint64_t offset, bool was_stable) override;
     Task<Status> begin_epoch(const blockdev::ConfigurationRecord& configuration,
                              std::span<const blockdev::EpochRecord> history) override;
     Task<Status> write_configuration(const blockdev::ConfigurationRecord& configuration) override;

@@ -174,6 +174,12 @@ Task<std::optional<Problem>> Opening::settle_members() {
     Outcome<Settled> settled = co_await settle(in_chain, helpers, decision_.epoch_id);
     if (!settled.ok()) co_return settled.error();
     settled_ = std::move(settled).value();
+    for (size_t k = 0; k < indices.size(); ++k) {
+        if (settled_.batches_healed[k] == 0) continue;
+        env_.log(LogLevel::warning,
+                 "event=log_healed batches=" + std::to_string(settled_.batches_healed[k]) +
+                     " member=" + parts_.members[indices[k]].path);
+    }
     for (const Settled::LeftOut& left_out : settled_.left_out) {
         std::string why = left_out.problem.text;
         co_await set_back(indices[left_out.member], std::move(why));

@@ -113,6 +113,7 @@ public:
             walkers_.back().left_out = true;
         }
         link_.epoch_id = epoch_id;
+        settled_.batches_healed.resize(members.size());
     }
 
     Task<Outcome<Settled>> run();
@@ -135,6 +136,7 @@ private:
     ChainLink link_;
     std::vector<Step> steps_;
     std::optional<Problem> unreadable_;  // Nobody could read what comes at link_.
+    uint64_t stable_ = 0;                // The highest stable point that any log knows of.
     Settled settled_;
 };
 
@@ -299,18 +301,17 @@ bool Settlement::leave_out_those_that_ended() {
 // point.
 Task<std::optional<Problem>> Settlement::check_end() {
     if (unreadable_) co_return unreadable_;
-    uint64_t stable = 0;
     for (const Walker& walker : walkers_) {
         if (walker.member->closed_cleanly()) continue;
         // Of one that cannot be read at all the others tell.
         const Result<uint64_t> point = co_await walker.member->highest_stable_point(link_.epoch_id);
-        if (point.ok()) stable = std::max(stable, point.value());
+        if (point.ok()) stable_ = std::max(stable_, point.value());
     }
-    if (stable > settled_.last_sequence) {
+    if (stable_ > settled_.last_sequence) {
         co_return Problem{Errc::corrupt,
                           "the logs are damaged: writes " +
                               std::to_string(settled_.last_sequence + 1) + " to " +
-                              std::to_string(stable) +
+                              std::to_string(stable_) +
                               " were stable and are whole on no member; the volume stays closed "
                               "rather than lose them"};
     }
@@ -327,9 +328,11 @@ Task<Status> Settlement::complete_log(size_t index) {
             blockdev::ring_place(member.layout().log_size, head, step.batch->size());
         head = offset + step.batch->size();
         if (!step.present[index]) {
-            const Status written = co_await member.complete_log(step.batch, offset);
+            const bool was_stable = step.batch->last_sequence() <= stable_;
+            const Status written = co_await member.complete_log(step.batch, offset, was_stable);
             if (!written.ok()) co_return written;
             ++settled_.batches_completed;
+            if (was_stable) ++settled_.batches_healed[index];
         }
         member.adopt(step.batch, offset);
     }

@@ -26,6 +26,8 @@ struct Settled {
     uint64_t chain_hash = 0;     // What the next batch would chain from.
     uint64_t batches_kept = 0;
     uint64_t batches_completed = 0;  // Written to members that lacked them.
+    // Of these, per member: those that were stable on it once, so that its log was damaged.
+    std::vector<uint64_t> batches_healed;
     struct LeftOut {
         size_t member = 0;  // Its index in what settle() was given.
         Problem problem;

@@ -97,7 +97,7 @@ public:
     Task<Result<Logged>> read_log(uint64_t, blockdev::ChainLink) override { co_return Logged{}; }
     Task<Result<uint64_t>> highest_stable_point(Uuid) override { co_return uint64_t{0}; }
     bool closed_cleanly() const override { return true; }
-    Task<Status> complete_log(blockdev::BatchRef, uint64_t) override {
+    Task<Status> complete_log(blockdev::BatchRef, uint64_t, bool) override {
         co_return Status::success();
     }
     void adopt(blockdev::BatchRef, uint64_t) override {}

@@ -75,6 +75,7 @@ TEST(Settlement, AHoleInOneLogIsFilledFromAnother) {
     const auto settled = crashed.settle_now();
     ASSERT_TRUE(settled.ok());
     EXPECT_EQ(settled.value().batches_completed, 2u);
+    EXPECT_EQ(settled.value().batches_healed, (std::vector<uint64_t>{0, 0}));
     EXPECT_TRUE(crashed.ring_holds(0, 1));
     EXPECT_TRUE(crashed.ring_holds(1, 3));
     crashed.expect_settled(5);
@@ -168,7 +169,11 @@ TEST(Settlement, AHoleAtOrBelowTheStablePointIsDamage) {
     // Once one member has it again, all is well.
     crashed.members.clear();
     crashed.put(1, 2);
-    ASSERT_TRUE(crashed.settle_now().ok());
+    const auto settled = crashed.settle_now();
+    ASSERT_TRUE(settled.ok());
+    // And is told of the other one.
+    EXPECT_EQ(settled.value().batches_healed, (std::vector<uint64_t>{1, 0}));
+    EXPECT_EQ(crashed.members[0]->counters().log_blocks_healed, 1u);
     crashed.expect_settled(5);
 }
 
