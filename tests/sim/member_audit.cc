@@ -7,6 +7,7 @@
 
 #include "blockdev/bytes.h"
 #include "blockdev/checksum_table.h"
+#include "blockdev/health_record.h"
 #include "blockdev/superblock.h"
 
 namespace gemel::sim {
@@ -24,10 +25,13 @@ namespace {
 
 class Audit {
 public:
-    explicit Audit(Drive& drive) : drive_(drive), superblock_(blockdev::make_superblock_buffer()) {}
+    Audit(Drive& drive, bool closed)
+        : drive_(drive), closed_(closed), superblock_(blockdev::make_superblock_buffer()) {}
 
     std::string run() {
         if (!read_superblocks()) return fault_;
+        audit_owner();
+        audit_health();
         for (uint64_t root = 0; root < layout_.root_pages(); ++root) {
             const PageName name = PageName::decode(superblock_->roots[root]);
             IndexPage index;
@@ -56,8 +60,46 @@ private:
         const char* fault_b = blockdev::superblock_fault(*superblock_, offset_b);
         if (fault_b != nullptr) fault(std::string("superblock B: ") + fault_b);
         if (fault_b != nullptr) return false;
+        compare_superblocks(*a, *superblock_);
         if (a->generation > superblock_->generation) *superblock_ = *a;
         return true;
+    }
+
+    // Written one after the other, with the same content.
+    void compare_superblocks(const Superblock& a, const Superblock& b) {
+        const uint64_t apart = a.generation - b.generation;
+        if (apart != 1 && apart != UINT64_MAX) fault("one superblock is older than the other");
+        Superblock same = b;
+        same.generation = a.generation;
+        same.checksum = a.checksum;
+        if (std::memcmp(&same, &a, sizeof a) != 0) fault("the superblocks differ");
+    }
+
+    void audit_owner() {
+        blockdev::OwnerRecord owner;
+        drive_.platter().read(blockdev::kOwnerOffset, writable_bytes_of(owner));
+        const uint64_t checksum =
+            ecc::hash64(bytes_of(owner).subspan(sizeof(le64)), blockdev::kOwnerOffset);
+        if (owner.magic != blockdev::kOwnerMagic || owner.checksum != checksum) {
+            return fault("the owner record does not prove itself");
+        }
+        if (owner.superblock_b_offset != layout_.superblock_b_offset) {
+            return fault("the owner record names another place for superblock B");
+        }
+        if ((owner.pid == 0) != closed_) fault("the owner record names another owner");
+    }
+
+    // Each slot, once it has been written.
+    void audit_health() {
+        auto record = std::make_unique<blockdev::HealthRecord>();
+        for (uint64_t slot = 0; slot < 2; ++slot) {
+            const uint64_t offset = blockdev::kHealthOffset + slot * blockdev::kHealthSlotSize;
+            drive_.platter().read(offset, writable_bytes_of(*record));
+            if (all_zero(bytes_of(*record))) continue;
+            const uint64_t seed = blockdev::place_seed(superblock_->member, offset);
+            const uint64_t checksum = ecc::hash64(bytes_of(*record).subspan(sizeof(le64)), seed);
+            if (record->checksum != checksum) fault("a health record does not prove itself");
+        }
     }
 
     // False if there is nothing below, or it is wrong.
@@ -107,6 +149,7 @@ private:
     }
 
     Drive& drive_;
+    bool closed_;
     std::unique_ptr<Superblock> superblock_;
     Layout layout_;
     std::string fault_;
@@ -114,6 +157,6 @@ private:
 
 }  // namespace
 
-std::string audit_member(Drive& drive) { return Audit(drive).run(); }
+std::string audit_member(Drive& drive, bool closed) { return Audit(drive, closed).run(); }
 
 }  // namespace gemel::sim

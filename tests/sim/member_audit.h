@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Judges what an orderly stop has left on a member, from the bytes on its platter alone: each
-// superblock proves itself, each table is the one that is named above it, and each block at home is
-// what its checksum says.
+// Judges a member that has nothing in its log, from the bytes on its platter alone: the superblocks
+// prove themselves and say the same, each table is the one that is named above it, each block at
+// home is what its checksum says, the owner is who it should be, and the health record proves
+// itself.
 #pragma once
 
 #include <string>
@@ -11,7 +12,7 @@
 
 namespace gemel::sim {
 
-// What is wrong first; empty if nothing is.
-std::string audit_member(Drive& drive);
+// What is wrong first; empty if nothing is. `closed`: its last owner has stopped in order.
+std::string audit_member(Drive& drive, bool closed = true);
 
 }  // namespace gemel::sim

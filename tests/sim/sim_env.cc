@@ -36,6 +36,7 @@ uint64_t SimEnv::wall_clock_s() const { return kWallClockOrigin + now_ns() / kSe
 
 void SimEnv::log(LogLevel level, std::string_view text) {
     if (!alive_) return;
+    if (level >= LogLevel::warning) world_.note_warning();
     world_.trace().event(now_ns(), TraceTag::log, {id_.pid, static_cast<uint64_t>(level)});
     if (world_.trace().printing()) {
         world_.trace().line(now_ns(), "log " + std::to_string(id_.pid) + ": " + std::string(text));

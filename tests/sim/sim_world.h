@@ -99,6 +99,10 @@ public:
     void violation(std::string text);
     const std::string& first_violation() const { return violation_; }
 
+    // How often any process has logged a warning, or worse.
+    uint64_t warnings() const { return warnings_; }
+    void note_warning() { ++warnings_; }
+
 private:
     void run_processes();
     uint64_t next_time_ns() const;
@@ -118,6 +122,7 @@ private:
     std::function<void(const Moment&)> watcher_;
     std::string violation_;
     uint64_t happened_ = 0;
+    uint64_t warnings_ = 0;
 };
 
 }  // namespace gemel::sim
