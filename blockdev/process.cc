@@ -69,9 +69,11 @@ void read_boot_id(uint64_t out[2]) {
 
 }  // namespace
 
-ProcessId current_process() {
+ProcessId current_process() { return process_with(static_cast<uint64_t>(getpid())); }
+
+ProcessId process_with(uint64_t pid) {
     ProcessId process;
-    process.pid = static_cast<uint64_t>(getpid());
+    process.pid = pid;
     if (const auto stat = read_stat(process.pid)) process.start_time = stat->start_time;
     read_boot_id(process.boot_id);
     return process;

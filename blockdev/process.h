@@ -8,6 +8,8 @@
 namespace gemel {
 
 ProcessId current_process();
+// The process that has this number now. Its start time is 0 if there is none.
+ProcessId process_with(uint64_t pid);
 
 // False if the host has rebooted since, the process has gone, is a zombie, is being torn down, or
 // has a SIGKILL waiting for it.

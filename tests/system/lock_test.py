@@ -6,15 +6,16 @@ member's lock, a restarted server above all, must never see one land after that.
 import fcntl
 import hashlib
 import os
-import re
 import subprocess
 import time
 
 import harness
-from harness import run, wait_for
+from fuse_file import FuseFile, put_in_place, require_fuse
+from harness import wait_for
 
 ROUNDS = 3
-DELAY_S = 0.2  # For each write of a slow member.
+# For each write of a slow member, which lands whoever has died.
+DELAY_S = 0.2
 
 
 def content_hash(paths):
@@ -24,34 +25,6 @@ def content_hash(paths):
             while part := file.read(1 << 20):
                 digest.update(part)
     return digest.hexdigest()
-
-
-class SlowFile:
-    """A file shown through FUSE, where writes land late: its daemon goes on with them whoever
-    dies."""
-
-    def __init__(self, case, backing):
-        self.backing, self.path = backing, backing + ".slow"
-        self.socket = backing + ".sock"
-        self.processes = []
-        with open(self.path, "wb"):
-            pass
-        case.addCleanup(self.unmount)
-        server = ["nbdkit", "-f", "-U", self.socket, "--filter=delay", "file", backing,
-                  f"delay-write={int(DELAY_S * 1000)}ms"]
-        self.processes.append(subprocess.Popen(server))
-        wait_for("nbdkit", lambda: os.path.exists(self.socket))
-        fuse = ["nbdfuse", self.path, f"nbd+unix:///?socket={self.socket}"]
-        self.processes.append(subprocess.Popen(fuse))
-        wait_for("nbdfuse", lambda: os.path.getsize(self.path) > 0)
-
-    def unmount(self):
-        if os.path.ismount(self.path):
-            wait_for("the slow file to be idle",
-                     lambda: run("fusermount3", "-u", self.path, check=False).returncode == 0)
-        for process in reversed(self.processes):
-            process.terminate()
-            process.wait()
 
 
 class LockTest(harness.Case):
@@ -108,22 +81,14 @@ class LockTest(harness.Case):
     def slow_volume(self):
         """Made on fast files; from its first start on, the volume file leads to slow ones."""
         volume = self.volume(size="64M", log_size="16M")
-        slow = [SlowFile(self, member) for member in volume.members]
-        volume.members = [file.path for file in slow]
-        with open(volume.file, encoding="utf-8") as file:
-            text = file.read()
-        with open(volume.file, "w", encoding="utf-8") as file:
-            file.write(re.sub(r'(path = ".*)"', r'\1.slow"', text))
+        slow = [FuseFile(self, member, ".slow", "--filter=delay",
+                         f"delay-write={int(DELAY_S * 1000)}ms") for member in volume.members]
+        put_in_place(volume, slow)
         volume.start()
         return volume, slow
 
-    def require_fuse(self):
-        self.require_root()
-        if not os.path.exists("/dev/fuse"):
-            self.skipTest("there is no /dev/fuse")
-
     def test_no_late_write_lands_on_slow_members(self):
-        self.require_fuse()
+        require_fuse(self)
         volume, slow = self.slow_volume()
         late = [self.one_round(volume, [file.backing for file in slow]) for _ in range(ROUNDS)]
         # Else this test would prove nothing: there must be late writes for the lock to hold off.
@@ -131,7 +96,7 @@ class LockTest(harness.Case):
         volume.stop()
 
     def test_an_immediate_restart_under_load_waits_for_the_lock(self):
-        self.require_fuse()
+        require_fuse(self)
         volume, _ = self.slow_volume()
         for _ in range(ROUNDS):
             load = self.load(volume)

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "blockdev/uring_file_system.h"
 #include "mirror/member_state.h"
 #include "mirror/open.h"
 #include "net/nbd_server.h"
@@ -20,6 +21,7 @@
 #include "tools/gemel/control_server.h"
 #include "tools/gemel/create_checks.h"
 #include "tools/gemel/member_words.h"
+#include "tools/gemel/overseer.h"
 #include "tools/gemel/run_task.h"
 #include "tools/gemel/server_log.h"
 #include "tools/gemel/verbs.h"
@@ -47,6 +49,7 @@ struct ServePlan {
     VolumePaths paths;
     std::vector<Address> addresses;
     mirror::OpenOptions open;
+    bool overseen = false;  // Some member lies where the kernel may never let go of us.
 };
 
 Address parse_address(const std::string& text) {
@@ -97,6 +100,8 @@ ServePlan plan_from(const ServeArguments& arguments) {
     plan.file = value_or_throw(resolve_volume_file(arguments.volume, arguments.folder));
     plan.description = value_or_throw(read_volume_file(plan.file));
     check_members(plan.description);
+    plan.overseen = std::any_of(plan.description.members.begin(), plan.description.members.end(),
+                                [](const auto& member) { return path_may_hang(member.path); });
     plan.paths = volume_paths(folder_of(plan.file), plan.description.name);
     value_or_throw(check_socket_path(plan.paths.control_socket));
     if (plan.addresses.empty()) {
@@ -107,7 +112,8 @@ ServePlan plan_from(const ServeArguments& arguments) {
 }
 
 // While the volume opens a signal may simply kill us: opening is as safe as a crash. Afterwards the
-// first one is waited for, and the second kills again.
+// first one is waited for, and the second kills again; if we are overseen the overseer sees to
+// that, since some who end services send each signal to both of us.
 void let_signals_kill(bool kill) {
     sigset_t set;
     sigemptyset(&set);
@@ -220,7 +226,7 @@ Task<Outcome<void>> serve(UringEnv& env, const ServePlan& plan) {
         const char* name = number.ok() ? sigabbrev_np(number.value()) : nullptr;
         env.log(LogLevel::info, fmt::format("stopping signal={}", name == nullptr ? "?" : name));
     }
-    let_signals_kill(true);
+    if (!plan.overseen) let_signals_kill(true);
     alarm(kAlarmSeconds);
     const Outcome<void> stopped = co_await server.stop();
     if (!listening.ok()) co_return listening.error();
@@ -228,10 +234,7 @@ Task<Outcome<void>> serve(UringEnv& env, const ServePlan& plan) {
     co_return stopped;
 }
 
-}  // namespace
-
-int run_serve(const ServeArguments& arguments) {
-    const ServePlan plan = plan_from(arguments);
+int serve_here(const ServePlan& plan) {
     // Blocked for the log's thread; the reactor's takes them back.
     UringEnv::block_signals(kEndSignals);
     start_server_log(plan.description.name);
@@ -247,6 +250,14 @@ int run_serve(const ServeArguments& arguments) {
     finish_server_log(served.ok() ? kDone : kFailed);
     value_or_throw(served);
     return kDone;
+}
+
+}  // namespace
+
+int run_serve(const ServeArguments& arguments) {
+    const ServePlan plan = plan_from(arguments);
+    if (!plan.overseen) return serve_here(plan);
+    return run_overseen([&plan] { return serve_here(plan); });
 }
 
 }  // namespace gemel::tools
