@@ -76,6 +76,7 @@ public:
                                                     uint64_t end_page) override;
     Task<Result<std::vector<uint64_t>>> pages_in_log(uint64_t after) override;
     Task<Status> forget_content() override;
+    Task<Status> forget_page(uint64_t page) override;
     void join_log(const LogTail& at) override;
     Task<Status> begin_resync(const ConfigurationRecord& configuration,
                               std::span<const EpochRecord> history,

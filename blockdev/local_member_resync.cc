@@ -64,6 +64,13 @@ Task<Status> LocalMember::forget_content() {
     co_return status;
 }
 
+Task<Status> LocalMember::forget_page(uint64_t page) {
+    co_await table_mutex_.lock();
+    const Status status = co_await table_.mark_zero(page, 0);
+    table_mutex_.unlock();
+    co_return status;
+}
+
 Task<Status> LocalMember::punch_home() {
     for (uint64_t done = 0; done < layout_.volume_size; done += kPunchPiece) {
         const uint64_t length = std::min(kPunchPiece, layout_.volume_size - done);

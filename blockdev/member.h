@@ -176,6 +176,8 @@ public:
     virtual Task<Result<std::vector<uint64_t>>> pages_in_log(uint64_t after) = 0;
     // Every block reads as zero from now on, durably. For a member whose own state is no base.
     virtual Task<Status> forget_content() = 0;
+    // The same for one page whose table cannot be read: every block of it is to be copied.
+    virtual Task<Status> forget_page(uint64_t page) = 0;
     // Takes part in the chain from `at` on: the next batch is appended there. Nothing of it may
     // come home before begin_resync() has succeeded.
     virtual void join_log(const LogTail& at) = 0;

@@ -312,6 +312,11 @@ Task<Status> GuardedMember::forget_content() {
     return guarded(member_->forget_content());
 }
 
+Task<Status> GuardedMember::forget_page(uint64_t page) {
+    if (given_up_) return gone<Status>();
+    return guarded(member_->forget_page(page));
+}
+
 Task<Status> GuardedMember::begin_resync(const ConfigurationRecord& configuration,
                                          std::span<const EpochRecord> history,
                                          const ResyncRecord& record) {

@@ -125,6 +125,7 @@ public:
                                                     uint64_t end_page) override;
     Task<Result<std::vector<uint64_t>>> pages_in_log(uint64_t after) override;
     Task<Status> forget_content() override;
+    Task<Status> forget_page(uint64_t page) override;
     Task<Status> begin_resync(const blockdev::ConfigurationRecord& configuration,
                               std::span<const blockdev::EpochRecord> history,
                               const blockdev::ResyncRecord& record) override;

@@ -48,10 +48,9 @@ std::vector<Member*> MemberSet::readable_members(size_t index) const {
 
 void MemberSet::move(size_t index, MemberState state, std::string why) {
     Slot& slot = *slots_[index];
-    if (slot.state != state) {
-        CHECK(may_move(slot.state, state));
-        slot.state = state;
-    }
+    const MemberState before = slot.state;
+    CHECK(before == state || may_move(before, state));
+    slot.state = state;
     slot.why = std::move(why);
     slot.leaving.reset();
     slot.admitting = false;
@@ -61,6 +60,7 @@ void MemberSet::move(size_t index, MemberState state, std::string why) {
         slot.checkpoints = false;
     }
     changed_.notify_all();
+    if (before != state && on_move_) on_move_(index, before, state);
 }
 
 void MemberSet::retire(size_t index) {

@@ -9,6 +9,7 @@
 // before; only then does its state change.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -69,6 +70,11 @@ public:
         const Slot& slot = *slots_[index];
         return slot.state == MemberState::in_sync && !slot.leaving;
     }
+    // Whether anything more may be asked of it, whatever it is.
+    bool in_use(size_t index) const {
+        const Slot& slot = *slots_[index];
+        return slot.member != nullptr && !slot.leaving && !(slot.guard && slot.guard->given_up());
+    }
     bool checkpoints(size_t index) const { return flows(index) && slots_[index]->checkpoints; }
     size_t readable_count() const;
     // The readable ones, `index` first if it is one of them.
@@ -76,6 +82,10 @@ public:
 
     // The one place where a member's state changes; the move must be legal.
     void move(size_t index, MemberState state, std::string why = {});
+    // Called after each move to another state.
+    void set_on_move(std::function<void(size_t, MemberState, MemberState)> call) {
+        on_move_ = std::move(call);
+    }
     // No more work for this member: every call to it ends with an error, now and later.
     void give_up(size_t index, MemberState target, std::string why);
 
@@ -99,6 +109,7 @@ private:
     std::vector<std::unique_ptr<GuardedMember>> retired_;
     Doorbell doorbell_;
     Event changed_;
+    std::function<void(size_t, MemberState, MemberState)> on_move_;
 };
 
 }  // namespace gemel::mirror

@@ -19,6 +19,12 @@ namespace {
 const Error kStopped{Errc::closed, 0, "the resync was stopped"};
 constexpr uint64_t kLookAgain_ns = kMillisecond;
 
+// A table that cannot be read is as good as a damaged one: both can be made anew.
+Error as_damage(Error error) {
+    if (error.code == Errc::io) error.code = Errc::corrupt;
+    return error;
+}
+
 bool is_listed(const std::vector<uint64_t>& pages, uint64_t page) {
     return std::binary_search(pages.begin(), pages.end(), page);
 }
@@ -91,12 +97,12 @@ Task<Status> Resync::find_own_pages() {
     const uint64_t pages = members_.layout().volume_pages();
     Result<std::vector<uint64_t>> before =
         co_await member().newer_pages(base.covered, 0, base.cursor);
-    if (!before.ok()) co_return before.error();
+    if (!before.ok()) co_return as_damage(before.error());
     walk_.before_cursor = std::move(before).value();
     if (lost()) co_return kStopped;
     Result<std::vector<uint64_t>> after =
         co_await member().newer_pages(base.sequence, base.cursor, pages);
-    if (!after.ok()) co_return after.error();
+    if (!after.ok()) co_return as_damage(after.error());
     walk_.after_cursor = std::move(after).value();
     if (lost() || member().closed_cleanly()) co_return Status::success();
     const uint64_t since = base.cursor == 0 ? base.sequence : std::min(base.sequence, base.covered);
@@ -240,11 +246,19 @@ Task<Status> Resync::bring_page(uint64_t page) {
     if (!known.ok()) co_return known;
     if (lost()) co_return kStopped;
     PageValues own;
-    const Status owned = co_await member().page_values(page, PageVersion::current, own);
-    if (!owned.ok()) co_return owned;
-    report_.blocks_compared += count;
     const bool in_window = page >= walk_.base.window_begin && page < walk_.base.window_end;
-    const bool forced = in_window || is_listed(walk_.forced, page);
+    bool forced = in_window || is_listed(walk_.forced, page);
+    Status owned = co_await member().page_values(page, PageVersion::current, own);
+    if (!owned.ok()) {
+        if (lost()) co_return kStopped;
+        forced = true;
+        const Status forgotten = co_await member().forget_page(page);
+        if (!forgotten.ok()) co_return as_damage(forgotten.error());
+        if (lost()) co_return kStopped;
+        owned = co_await member().page_values(page, PageVersion::current, own);
+        if (!owned.ok()) co_return as_damage(owned.error());
+    }
+    report_.blocks_compared += count;
     const bool equal = std::equal(std::begin(own.values.values), std::end(own.values.values),
                                   std::begin(wanted.values.values));
     for (uint64_t done = 0; (forced || !equal) && done < count;) {

@@ -96,6 +96,11 @@ Volume::Volume(Env& env, VolumeParts parts)
     sequencer_.set_on_wants_room([this] { pacer_.note_progress(); });
     geometry_.size = members_.layout().volume_size;
     geometry_.read_only = parts.read_only;
+    members_.set_on_move([this](size_t index, MemberState from, MemberState to) {
+        env_.log(LogLevel::info, std::string("event=member_state from=") + mirror::name(from) +
+                                     " to=" + mirror::name(to) +
+                                     " member=" + members_[index].path);
+    });
     pacer_.set_repair([this](size_t index) { return repair_suspect(index); });
     scope_.start(pacer_.run());
     scope_.start(health_.run());

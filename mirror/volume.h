@@ -92,6 +92,7 @@ private:
                               bool fua);
     void member_failed(const MemberFailure& failure);
     Task<void> reconfigure();
+    Task<Status> release_members();
     Task<void> end_patience(uint64_t deadline_ns);
     void note_client() {
         scrub_.note_client();

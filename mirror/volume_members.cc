@@ -22,8 +22,7 @@ constexpr uint64_t kCloseGrace_ns = 3 * kSecond;
 // What was given up already fails once more in everything that was under way, and goes on hanging.
 void Volume::member_failed(const MemberFailure& failure) {
     MemberSet::Slot& slot = members_[failure.member];
-    if (stopped_ || slot.member == nullptr || slot.leaving) return;
-    if (slot.state == MemberState::failed || slot.state == MemberState::offline) return;
+    if (stopped_ || !members_.in_use(failure.member)) return;
     std::string why = failure.what;
     if (const std::string text = failure.error.text(); !text.empty()) why += ": " + text;
     if (members_.readable(failure.member) && members_.readable_count() == 1) {
@@ -138,12 +137,7 @@ Task<Status> Volume::close(uint64_t deadline_ns) {
     co_await scope_.join();
     while (!sequencer_.idle() || !locks_.idle()) co_await sleep_for(env_, kMillisecond);
     if (!stopped_) co_await health_.save();
-    // A member is closed in order only if nothing is left in its log.
-    for (size_t i = 0; i < members_.size(); ++i) {
-        if (stopped_ || !drained.ok() || !members_.readable(i)) continue;
-        const Status released = co_await members_.member(i).close();
-        if (!released.ok() && drained.ok()) drained = released;
-    }
+    if (!stopped_ && drained.ok()) drained = co_await release_members();
     while (!is_quiet() && env_.now_ns() < deadline_ns) co_await sleep_for(env_, kMillisecond);
     patience_ended_ = true;
     closing_.notify_all();
@@ -158,6 +152,23 @@ Task<Status> Volume::close(uint64_t deadline_ns) {
     }
     members_.let_go(quiet);
     co_return drained;
+}
+
+// A member is closed in order only if nothing is left in its log. One that cannot be is found as
+// after a crash, and lacks nothing; the others are enough.
+Task<Status> Volume::release_members() {
+    Status outcome = Error{Errc::io, 0, "no member could be closed in order"};
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (!members_.readable(i)) continue;
+        const Status released = co_await members_.member(i).close();
+        if (released.ok()) {
+            outcome = released;
+            continue;
+        }
+        env_.log(LogLevel::warning, members_[i].path + ": was not closed in order: " +
+                                        released.error().text());
+    }
+    co_return outcome;
 }
 
 // Members that hang must not keep the volume from closing: all calls to them end.

@@ -49,10 +49,7 @@ void Watchdog::stop() {
 
 bool Watchdog::all_idle() const {
     for (size_t i = 0; i < members_.size(); ++i) {
-        const MemberSet::Slot& slot = members_[i];
-        if (slot.member != nullptr && !slot.leaving && slot.member->progress().in_flight != 0) {
-            return false;
-        }
+        if (members_.in_use(i) && members_.member(i).progress().in_flight != 0) return false;
     }
     return true;
 }
@@ -81,8 +78,7 @@ Task<void> Watchdog::run() {
 // All members at the same time: whoever is overdue now leaves now.
 void Watchdog::look(uint64_t now_ns) {
     for (size_t i = 0; i < members_.size(); ++i) {
-        const MemberSet::Slot& slot = members_[i];
-        if (slot.member == nullptr || slot.leaving) continue;
+        if (!members_.in_use(i)) continue;
         const Verdict verdict = verdict_on(i, now_ns);
         if (verdict == Verdict::overdue) {
             on_failure_({i, "no progress", Error{Errc::timed_out, 0, ""}});

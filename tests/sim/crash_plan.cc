@@ -34,7 +34,8 @@ const char* name(Region region) {
 }
 
 const char* name(Phase phase) {
-    static constexpr const char* kNames[] = {"create", "open", "scan", "serve", "close"};
+    static constexpr const char* kNames[] = {"create", "open", "scan", "serve",
+                                              "recover", "close"};
     return kNames[static_cast<size_t>(phase)];
 }
 

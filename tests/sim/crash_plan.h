@@ -32,7 +32,7 @@ const char* name(Region region);
 
 Region region_at(const blockdev::Layout& layout, uint64_t offset);
 
-enum class Phase : uint8_t { create, open, scan, serve, close };
+enum class Phase : uint8_t { create, open, scan, serve, recover, close };
 const char* name(Phase phase);
 
 enum class CrashKind : uint8_t { kill, power_everywhere, power_somewhere };

@@ -10,7 +10,8 @@ bool FaultBudget::spend_data(size_t member, uint64_t first_block, uint64_t count
     const uint32_t bit = 1u << member;
     for (uint64_t block = first_block; block < first_block + count; ++block) {
         const auto found = data_.find(block);
-        if (found != data_.end() && !is_left(found->second | bit)) return false;
+        const uint32_t before = found == data_.end() ? 0 : found->second;
+        if (!is_left(before | bit)) return false;
     }
     for (uint64_t block = first_block; block < first_block + count; ++block) data_[block] |= bit;
     return true;
@@ -40,6 +41,18 @@ bool FaultBudget::spend_log(size_t member) {
     const uint32_t after = logs_ | 1u << member;
     if (!is_left(after)) return false;
     logs_ = after;
+    return true;
+}
+
+bool FaultBudget::may_go_out(size_t member) const {
+    const uint32_t bit = 1u << member;
+    if (!is_left(index_ | bit) || !is_left(logs_ | bit)) return false;
+    for (const auto& [block, damaged] : data_) {
+        if (!is_left(damaged | bit)) return false;
+    }
+    for (const auto& [page, damaged] : pages_) {
+        if (!is_left(damaged | index_ | bit)) return false;
+    }
     return true;
 }
 

@@ -25,6 +25,11 @@ public:
     bool spend_index(size_t member);
     bool spend_log(size_t member);
 
+    // Members that may lack anything, one bit each: none of their copies counts.
+    void set_out(uint32_t members) { out_ = members; }
+    // Whether good copies of everything would be left without this one, too.
+    bool may_go_out(size_t member) const;
+
     bool is_data_damaged(size_t member, uint64_t block) const;
     // One bit per member.
     uint32_t damaged_logs() const { return logs_; }
@@ -36,7 +41,7 @@ public:
     void healed();
 
 private:
-    bool is_left(uint32_t damaged) const { return (~damaged & everybody_) != 0; }
+    bool is_left(uint32_t damaged) const { return (~(damaged | out_) & everybody_) != 0; }
 
     uint32_t everybody_;
     uint64_t pages_in_volume_;
@@ -44,6 +49,7 @@ private:
     std::map<uint64_t, uint32_t> pages_;  // Page of checksums to members.
     uint32_t index_ = 0;
     uint32_t logs_ = 0;
+    uint32_t out_ = 0;
 };
 
 }  // namespace gemel::sim

@@ -11,7 +11,8 @@ constexpr std::array<const char*, kFaultClasses> kNames = {
     "bit-rot",     "zeroed",       "garbage",      "swapped",    "stale",
     "stale-chain", "torn",         "unreadable",   "read-error", "lost-write",
     "in-data",     "in-checksums", "in-index",     "in-log",     "in-superblock",
-    "offline",     "online",       "no-copy-left", "crash",      "short-space"};
+    "offline",     "online",       "no-copy-left", "hang",       "failing",
+    "dead",        "operators",    "crash",        "short-space"};
 
 }  // namespace
 
@@ -66,6 +67,9 @@ FaultMix draw_fault_mix(Random& random, FaultSet allowed) {
     const uint64_t interval = random.skewed(100 * kMicrosecond, 2 * kSecond);
     const auto rate = static_cast<uint32_t>(random.skewed(1, 50'000));
     mix.blocks_per_strike_max = random.skewed(1, 64);
+    // Half of the seeds, with damage or without.
+    const uint64_t outages = random.skewed(10 * kMillisecond, 5 * kSecond);
+    if (random.coin()) mix.outage_interval_ns_max = outages;
     if (!faults) return mix;
     if (mix.weights[static_cast<size_t>(FaultClass::offline)] != 0) {
         mix.offline_strikes_max = offline;

@@ -40,11 +40,16 @@ enum class FaultClass : uint8_t {
     online,   // While the volume serves.
     // One block on all members at once.
     no_copy_left,
+    // What befalls a member as a whole.
+    hang,       // Nothing completes, for a while.
+    failing,    // Writes fail, or flushes, or reads.
+    dead,       // Everything fails.
+    operators,  // Taken offline, brought online.
     // The rest of what a run has.
     crash,
     short_space,
 };
-inline constexpr size_t kFaultClasses = 20;
+inline constexpr size_t kFaultClasses = 24;
 
 const char* name(FaultClass fault);
 std::optional<FaultClass> parse_fault_class(std::string_view text);
@@ -78,6 +83,7 @@ struct FaultMix {
     std::array<uint32_t, kFaultClasses> weights{};
     uint64_t offline_strikes_max = 0;
     uint64_t online_interval_ns_max = 0;  // 0: never.
+    uint64_t outage_interval_ns_max = 0;
     uint64_t blocks_per_strike_max = 1;
     uint32_t request_rate = 0;  // Parts per million of requests that fail or are lost.
 
@@ -87,7 +93,7 @@ struct FaultMix {
     bool has(FaultClass fault) const {
         return allowed.has(fault) && weights[static_cast<size_t>(fault)] != 0;
     }
-    // Whether the disks do anything that they should not.
+    // Whether anything is damaged that a read, a scrub or the audit could find.
     bool any() const;
 };
 FaultMix draw_fault_mix(Random& random, FaultSet allowed);

@@ -354,6 +354,12 @@ Fate Saboteur::fate_of(const Drive& drive, IoKind kind, uint64_t offset, uint64_
     const Region region = region_at(layout_, offset);
     report_.count("faults");
     report_.count(std::string("fault, ") + name(fault) + " of " + sim::name(region));
+    if (world_.trace().printing()) {
+        world_.trace().line(world_.now_ns(), std::string("FAULT ") + name(fault) + " of " +
+                                                 drive.options().path + " at " +
+                                                 std::to_string(offset) + "+" +
+                                                 std::to_string(length));
+    }
     return reads ? Fate::fails : Fate::is_lost;
 }
 

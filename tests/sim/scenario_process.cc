@@ -13,6 +13,7 @@ namespace {
 constexpr uint64_t kScanPiece = 256 << 10;
 constexpr uint64_t kDrainLimitNs = 1000 * kSecond;
 constexpr uint64_t kScrubLook_ns = 10 * kMillisecond;
+constexpr uint64_t kAskAgain_ns = 100 * kMillisecond;
 
 }  // namespace
 
@@ -66,6 +67,20 @@ Task<void> ScenarioProcess::scrub() {
         }
         passes = now.passes;
         if (--left == 0) scrubbed = now;
+    }
+}
+
+Task<void> ScenarioProcess::take_offline(size_t member) {
+    const std::optional<Problem> refused = co_await volume->take_offline(member);
+    static_cast<void>(refused);
+}
+
+// While something of it is still under way it is refused.
+Task<void> ScenarioProcess::bring_online(size_t member) {
+    while (true) {
+        const std::optional<Problem> refused = co_await volume->bring_online(member);
+        if (!refused || volume->report().state != "serving") co_return;
+        co_await sleep_for(env, kAskAgain_ns);
     }
 }
 

@@ -46,6 +46,10 @@ public:
     // to each of them cures it.
     Task<void> probe_lost(Oracle& oracle, const std::set<uint64_t>& lost, uint64_t seed);
 
+    // What an operator does. Refusals are legal.
+    Task<void> take_offline(size_t member);
+    Task<void> bring_online(size_t member);
+
 private:
     Task<void> expect_lost(Oracle& oracle, uint64_t block, bool lost);
     Task<void> overwrite(Oracle& oracle, uint64_t block, uint64_t way);

@@ -38,6 +38,7 @@ void SimEnv::log(LogLevel level, std::string_view text) {
     if (!alive_) return;
     if (level >= LogLevel::warning) world_.note_warning();
     world_.trace().event(now_ns(), TraceTag::log, {id_.pid, static_cast<uint64_t>(level)});
+    world_.count_log(text);
     if (world_.trace().printing()) {
         world_.trace().line(now_ns(), "log " + std::to_string(id_.pid) + ": " + std::string(text));
     }

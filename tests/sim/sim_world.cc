@@ -134,6 +134,14 @@ void SimWorld::run_for(uint64_t duration_ns) {
     run_until(never, now_ns_ + duration_ns);
 }
 
+void SimWorld::count_log(std::string_view text) {
+    constexpr std::string_view kEvent = "event=";
+    if (!text.starts_with(kEvent)) return;
+    text.remove_prefix(kEvent.size());
+    const size_t end = text.find(text.starts_with("member_state") ? " member=" : " ");
+    ++log_counts_[std::string(text.substr(0, end))];
+}
+
 void SimWorld::violation(std::string text) {
     if (trace_.printing()) trace_.line(now_ns_, "VIOLATION " + text);
     if (violation_.empty()) violation_ = std::move(text);

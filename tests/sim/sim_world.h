@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "blockdev/env.h"
@@ -95,6 +96,11 @@ public:
     bool run_until(const std::function<bool()>& condition, uint64_t deadline_ns);
     void run_for(uint64_t duration_ns);
 
+    // What the product says it did, by kind: the lines "event=NAME ...", and of a member's state
+    // where it moved from and to.
+    const std::map<std::string, uint64_t>& log_counts() const { return log_counts_; }
+    void count_log(std::string_view text);
+
     // Something that must never happen on any disk. The first one is kept, and stops the run.
     void violation(std::string text);
     const std::string& first_violation() const { return violation_; }
@@ -121,6 +127,7 @@ private:
     std::map<uint32_t, uint64_t> boots_;              // Per host, how often it has booted.
     std::function<void(const Moment&)> watcher_;
     std::string violation_;
+    std::map<std::string, uint64_t> log_counts_;
     uint64_t happened_ = 0;
     uint64_t warnings_ = 0;
 };

@@ -20,7 +20,7 @@ void VolumeScenario::check_report() {
     report_.count("checkpoints", volume.checkpoints);
     report_.count("batches", volume.batches);
     for (const mirror::MemberReport& member : volume.members) {
-        if (mix_.any()) continue;
+        if (mix_.any() || mix_.outage_interval_ns_max != 0) continue;
         if (member.mismatches + member.read_errors + member.write_errors == 0) continue;
         world_.violation(member.path + ": damage seen where there is none: mismatches=" +
                          std::to_string(member.mismatches));
@@ -28,10 +28,11 @@ void VolumeScenario::check_report() {
 }
 
 // Every member's home, as it lies on the platter, is the content of the volume.
-void VolumeScenario::check_homes() {
+void VolumeScenario::check_homes(const std::vector<bool>& in_sync) {
     std::array<std::byte, kPageSize> found;
     for (Drive* drive : drives()) {
         const size_t member = saboteur_->member_of(*drive);
+        if (!in_sync[member]) continue;
         for (uint64_t block = 0; block < layout_.volume_blocks(); ++block) {
             drive->platter().read(layout_.home(block), found);
             if (oracle_->may_hold(block, found.data())) continue;

@@ -19,6 +19,8 @@ constexpr uint64_t kOpenLimitNs = 300 * kSecond;
 constexpr uint64_t kServeLimitNs = 200'000 * kSecond;
 constexpr uint64_t kCloseLimitNs = 300 * kSecond;
 constexpr uint64_t kScrubLimitNs = 20'000 * kSecond;
+// The longest wait between two attempts to reopen a member, and the resync.
+constexpr uint64_t kRecoverLimitNs = 300 * kSecond;
 
 uint64_t draw_size(Random& random) {
     static constexpr uint64_t kLargest[] = {64 << 10, 4 << 20, 16 << 20, 64 << 20};
@@ -59,10 +61,10 @@ void VolumeScenario::draw_world() {
     create_options_.log_limit = kLimits[random_.below(4)];
     if (random_.coin()) create_options_.max_size = create_options_.size;
     create_options_.preallocate = random_.chance(kCertain / 8);
-    // Nobody is excluded here: what that leaves behind is not what the checks below expect.
-    open_options_.limits.errors = 1e9;
     open_options_.cache_bytes = random_.coin() ? 64 * kMiB : random_.skewed(4096, kMiB);
     mix_ = draw_fault_mix(random_, options_.faults);
+    // Whom its errors make leave, while others are damaged, is beyond what the budget knows of.
+    if (mix_.any()) open_options_.limits.errors = 1e9;
     const uint64_t members = random_.chance(kCertain * 2 / 3) ? 2 : 3;
     const bool devices = random_.chance(kCertain / 4);
     const bool is_short = !devices && random_.chance(kCertain / 6);
@@ -122,7 +124,9 @@ void VolumeScenario::crash(CrashKind kind) {
     // What one member still holds, settlement gives to all, unless that one loses power meanwhile.
     if (saboteur_) {  // Else there is no volume yet.
         for (const Drive* drive : losing) lost_power_ |= 1u << saboteur_->member_of(*drive);
+        lost_power_ |= outages_->out();
         saboteur_->end_online();
+        outages_->end_life();
     }
     loss_ = std::max(loss_, Loss::unanswered);
     if (kind == CrashKind::kill) {
@@ -165,6 +169,7 @@ bool VolumeScenario::create() {
     loss_ = Loss::nothing;
     lost_power_ = 0;
     saboteur_ = std::make_unique<Saboteur>(world_, mix_, drives(), layout_, report_);
+    outages_ = std::make_unique<Outages>(world_, mix_, drives(), saboteur_->budget(), report_);
     // The creating process goes away; power loss right after it must not matter.
     if (random_.coin()) {
         world_.lose_power(0, drives());
@@ -189,11 +194,13 @@ bool VolumeScenario::open() {
         return false;
     }
     process_->volume = std::move(*process_->opened).value();
+    outages_->begin_life(*process_);
     // Only what no flush covered may be gone where each log was damaged or has lost its power.
     const uint32_t everybody = (1u << create_options_.members.size()) - 1;
     const uint32_t gone = lost_power_ | saboteur_->budget().damaged_logs();
     if (loss_ != Loss::nothing && gone == everybody) loss_ = Loss::unflushed;
     saboteur_->budget().log_is_settled();
+    in_sync_at_open_ = outages_->in_sync();
     return true;
 }
 
@@ -213,8 +220,8 @@ bool VolumeScenario::scan() {
     loss_ = Loss::nothing;
     lost_power_ = 0;
     check_extents(extents);
-    // Settlement has brought everything home.
-    check_homes();
+    // Settlement has brought everything home, on those that were in sync.
+    check_homes(in_sync_at_open_);
     return world_.first_violation().empty();
 }
 
@@ -248,6 +255,7 @@ void VolumeScenario::close(bool last) {
     const uint64_t patience = hurries ? kMillisecond : kCloseLimitNs;
     process_->scope.start(process_->close(world_.now_ns() + patience));
     if (!run_phase([this] { return process_->closed.has_value(); }, 2 * kCloseLimitNs)) return;
+    const std::vector<bool> in_sync = outages_->in_sync();
     const bool drained = process_->closed->ok();
     const bool full = !drained && space_ && process_->closed->error().code == Errc::no_space;
     if (!drained && !full && process_->closed->error().code != Errc::timed_out) {
@@ -255,17 +263,28 @@ void VolumeScenario::close(bool last) {
     }
     watcher_.disarm();
     saboteur_->end_online();
+    lost_power_ |= outages_->out();
+    outages_->end_life();
     report_.count(drained ? "stops in order" : "stops before the log was empty");
     loss_ = std::max(loss_, drained ? Loss::nothing : Loss::unanswered);
     if (drained) oracle_->stopped();
-    if (drained && world_.first_violation().empty()) check_homes();
+    if (drained && world_.first_violation().empty()) check_homes(in_sync);
     world_.kill(process_->env);
+}
+
+// Once nothing fails any more every member returns, in bounded time.
+bool VolumeScenario::recover() {
+    saboteur_->end_online();
+    saboteur_->spoil_requests(false);
+    outages_->end_all();
+    if (space_) space_->make_plenty();
+    return run_phase([this] { return outages_->all_in_sync(); }, kRecoverLimitNs);
 }
 
 // All damage is found and healed by a scrub, and a second one finds nothing.
 bool VolumeScenario::verify() {
-    saboteur_->end_online();
-    saboteur_->spoil_requests(false);
+    watcher_.set_phase(Phase::recover);
+    if (!recover()) return false;
     if (!mix_.any()) return true;
     for (const bool second : {false, true}) {
         process_->scope.start(process_->scrub());
@@ -328,6 +347,7 @@ void VolumeScenario::live(bool last) {
     if (!last) {
         saboteur_->spoil_requests(true);
         saboteur_->begin_online();
+        if (looks_closely) outages_->begin_life(*process_);
     }
     const bool crash_idle = crashes && (!watcher_.armed() || watcher_.plan().from != Phase::close);
     if (crash_idle) return crash(late_kind);
@@ -357,6 +377,7 @@ void VolumeScenario::finish_report() {
     if (!world_.first_violation().empty()) report_.fail(world_.first_violation());
     report_.trace_hash = world_.trace().hash();
     report_.count("seeds");
+    for (const auto& [what, times] : world_.log_counts()) report_.count("event " + what, times);
     report_.count("events", world_.trace().events());
     report_.count("members", create_options_.members.size());
 }

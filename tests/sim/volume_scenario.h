@@ -15,6 +15,7 @@
 #include "mirror/open.h"
 #include "tests/sim/crash_plan.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/outages.h"
 #include "tests/sim/saboteur.h"
 #include "tests/sim/scenario_process.h"
 #include "tests/sim/seed_report.h"
@@ -49,11 +50,12 @@ private:
     void crash(CrashKind kind);
     bool run_phase(const std::function<bool()>& done, uint64_t limit_ns);
     void idle();
+    bool recover();
     bool verify();
     bool lose_blocks();
     void check_report();
     void audit();
-    void check_homes();
+    void check_homes(const std::vector<bool>& in_sync);
     void check_extents(const std::vector<Extent>& extents);
     void finish_report();
     std::string member_path(size_t index) const;
@@ -72,6 +74,8 @@ private:
     std::unique_ptr<Oracle> oracle_;
     std::unique_ptr<ShortSpace> space_;   // Null: space never runs out.
     std::unique_ptr<Saboteur> saboteur_;  // From creation on.
+    std::unique_ptr<Outages> outages_;    // The same.
+    std::vector<bool> in_sync_at_open_;
     ScenarioProcess* process_ = nullptr;
     Loss loss_ = Loss::nothing;  // Since the content was last checked.
     uint32_t lost_power_ = 0;    // One bit per member, since then.

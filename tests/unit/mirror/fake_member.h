@@ -118,6 +118,7 @@ public:
         co_return std::vector<uint64_t>{};
     }
     Task<Status> forget_content() override { co_return Status::success(); }
+    Task<Status> forget_page(uint64_t) override { co_return Status::success(); }
     void join_log(const blockdev::LogTail&) override {}
     Task<Status> begin_resync(const blockdev::ConfigurationRecord&,
                               std::span<const blockdev::EpochRecord>,
