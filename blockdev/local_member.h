@@ -30,6 +30,9 @@ public:
     const DiskTraits& traits() const override { return disk_->traits(); }
     const MemberCounters& counters() const override { return counters_; }
     MemberProgress progress() const override { return disk_->progress(); }
+    void set_on_flush_failure(std::function<void(Error)> call) override {
+        disk_->set_on_flush_failure(std::move(call));
+    }
     void resume_counters(const MemberCounters& before) override;
 
     bool has_room(uint64_t batch_bytes) const override { return log_.has_room(batch_bytes); }

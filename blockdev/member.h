@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -66,6 +67,9 @@ public:
     virtual const DiskTraits& traits() const = 0;
     virtual const MemberCounters& counters() const = 0;
     virtual MemberProgress progress() const = 0;
+    // Called once when a flush has failed, whoever asked for it: what the device dropped then, no
+    // later flush makes durable, so the member is of no use as it is.
+    virtual void set_on_flush_failure(std::function<void(Error)> call) = 0;
     // It was open before: goes on from what was counted then.
     virtual void resume_counters(const MemberCounters& before) = 0;
 

@@ -175,9 +175,8 @@ Task<Outcome<SuperblockReading>> read_superblocks(Disk& disk) {
     CopyReading b;
     if (a.fault == nullptr) {
         b = co_await read_copy(disk, a.superblock->geometry.superblock_b_offset);
-    } else if (is_superblock_of_newer_format(*a.superblock)) {
-        co_return no_superblock(disk, *a.superblock, a.fault);
     } else {
+        // Also of a newer format, it seems: a bit may have changed just there, and then B is not.
         const std::unique_ptr<OwnerRecord> owner = co_await read_owner(disk);
         b.fault = "its place is unknown";
         if (owner) b = co_await read_copy(disk, owner->superblock_b_offset);

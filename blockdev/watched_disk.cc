@@ -73,6 +73,10 @@ void WatchedDisk::completed(Watch& watch) {
             return;
         }
     }
+    if (request.kind == IoKind::sync && !request.status.ok() && !flush_failed_) {
+        flush_failed_ = true;
+        if (on_flush_failure_) on_flush_failure_(request.status.error());
+    }
     Line& line = line_of(request);
     (watch.previous != nullptr ? watch.previous->next : line.first) = watch.next;
     (watch.next != nullptr ? watch.next->previous : line.last) = watch.previous;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 
 #include "blockdev/disk.h"
@@ -40,6 +41,10 @@ public:
     Status try_lock() override { return disk_->try_lock(); }
 
     MemberProgress progress() const;
+    // Called when a flush has failed, whoever asked for it. Once.
+    void set_on_flush_failure(std::function<void(Error)> call) {
+        on_flush_failure_ = std::move(call);
+    }
 
     static constexpr unsigned kWriteRetries = 2;
     static constexpr unsigned kReadRetries = 1;
@@ -81,6 +86,8 @@ private:
     uint64_t last_completed_ns_ = 0;
     double errors_ = 0;  // At errors_ns_.
     uint64_t errors_ns_ = 0;
+    bool flush_failed_ = false;
+    std::function<void(Error)> on_flush_failure_;
 };
 
 }  // namespace gemel::blockdev

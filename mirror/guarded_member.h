@@ -60,6 +60,9 @@ public:
     blockdev::MemberProgress progress() const override {
         return member_ ? member_->progress() : blockdev::MemberProgress{};
     }
+    void set_on_flush_failure(std::function<void(Error)> call) override {
+        if (member_) member_->set_on_flush_failure(std::move(call));
+    }
     void resume_counters(const blockdev::MemberCounters& before) override {
         member_->resume_counters(before);
     }

@@ -31,6 +31,16 @@ MemberSet::Slot& MemberSet::add(Uuid uuid, std::string path) {
     return slot;
 }
 
+void MemberSet::take_in(Env& env, size_t index, std::unique_ptr<Member> member) {
+    Slot& slot = *slots_[index];
+    CHECK(!slot.guard);
+    slot.guard = std::make_unique<GuardedMember>(env, std::move(member), doorbell_);
+    slot.member = slot.guard.get();
+    slot.member->set_on_flush_failure([this, index](const Error& error) {
+        if (on_failure_) on_failure_({index, "flush", error});
+    });
+}
+
 size_t MemberSet::readable_count() const {
     size_t count = 0;
     for (size_t i = 0; i < size(); ++i) count += readable(i) ? 1 : 0;
@@ -77,6 +87,7 @@ void MemberSet::let_go(bool all_quiet) {
     for (const std::unique_ptr<Slot>& slot : slots_) {
         slot->member = nullptr;
         slot->joined = false;
+        if (slot->guard) slot->guard->set_on_flush_failure(nullptr);
         if (!all_quiet) static_cast<void>(slot->guard.release());
         slot->guard.reset();
     }

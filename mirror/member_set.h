@@ -18,6 +18,7 @@
 #include "blockdev/event.h"
 #include "blockdev/member.h"
 #include "mirror/guarded_member.h"
+#include "mirror/member_failure.h"
 #include "mirror/member_state.h"
 
 namespace gemel::mirror {
@@ -54,6 +55,10 @@ public:
     const Slot& operator[](size_t index) const { return *slots_[index]; }
     blockdev::Member& member(size_t index) const { return *slots_[index]->member; }
     Slot& add(Uuid uuid, std::string path);
+
+    // Puts the member in its place, behind a guard. A flush that fails on it is reported.
+    void take_in(Env& env, size_t index, std::unique_ptr<blockdev::Member> member);
+    void set_on_failure(FailureSink sink) { on_failure_ = std::move(sink); }
 
     // Whether new batches go to it.
     bool flows(size_t index) const {
@@ -110,6 +115,7 @@ private:
     Doorbell doorbell_;
     Event changed_;
     std::function<void(size_t, MemberState, MemberState)> on_move_;
+    FailureSink on_failure_;
 };
 
 }  // namespace gemel::mirror

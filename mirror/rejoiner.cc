@@ -160,9 +160,7 @@ Task<std::string> Rejoiner::reopen_at(size_t index, const std::string& path) {
     if (!claimed.ok()) co_return path + ": cannot be written: " + claimed.error().text();
     if (!is_wanted(index)) co_return "no longer wanted";
     opened.value()->resume_counters(slot.last_counters);
-    slot.guard =
-        std::make_unique<GuardedMember>(env_, std::move(opened).value(), members_.doorbell());
-    slot.member = slot.guard.get();
+    members_.take_in(env_, index, std::move(opened).value());
     patience_[index].due_ns = 0;
     members_.move(index, MemberState::behind, slot.why);
     co_return "";

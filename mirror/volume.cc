@@ -27,8 +27,7 @@ ecc::BlockHasher take_in(MemberSet& set, Env& env, std::vector<MemberPart> parts
         slot.state = part.state;
         slot.why = std::move(part.why);
         if (!part.member) continue;
-        slot.guard = std::make_unique<GuardedMember>(env, std::move(part.member), set.doorbell());
-        slot.member = slot.guard.get();
+        set.take_in(env, set.size() - 1, std::move(part.member));
         if (part.state != MemberState::in_sync) continue;
         slot.joined = true;
         slot.checkpoints = true;
@@ -96,10 +95,10 @@ Volume::Volume(Env& env, VolumeParts parts)
     sequencer_.set_on_wants_room([this] { pacer_.note_progress(); });
     geometry_.size = members_.layout().volume_size;
     geometry_.read_only = parts.read_only;
+    members_.set_on_failure([this](const MemberFailure& failure) { member_failed(failure); });
     members_.set_on_move([this](size_t index, MemberState from, MemberState to) {
         env_.log(LogLevel::info, std::string("event=member_state from=") + mirror::name(from) +
-                                     " to=" + mirror::name(to) +
-                                     " member=" + members_[index].path);
+                                     " to=" + mirror::name(to) + " member=" + members_[index].path);
     });
     pacer_.set_repair([this](size_t index) { return repair_suspect(index); });
     scope_.start(pacer_.run());

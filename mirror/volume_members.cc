@@ -104,7 +104,7 @@ Task<std::optional<Problem>> Volume::take_offline(size_t index) {
 Task<std::optional<Problem>> Volume::bring_online(size_t index) {
     const MemberSet::Slot& slot = members_[index];
     if (stopped_ || closed_) co_return Problem{Errc::closed, name_ + ": is not being served"};
-    if (slot.state != MemberState::offline) {
+    if (slot.state != MemberState::offline && !slot.leaving) {
         rejoiner_.hurry(index);
         co_return std::nullopt;
     }
@@ -165,8 +165,8 @@ Task<Status> Volume::release_members() {
             outcome = released;
             continue;
         }
-        env_.log(LogLevel::warning, members_[i].path + ": was not closed in order: " +
-                                        released.error().text());
+        env_.log(LogLevel::warning,
+                 members_[i].path + ": was not closed in order: " + released.error().text());
     }
     co_return outcome;
 }

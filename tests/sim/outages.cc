@@ -47,7 +47,7 @@ void Outages::end_all() {
         cure(i);
         if (process_ == nullptr || !process_->volume) continue;
         if (process_->volume->report().members[i].state != "offline") continue;
-        process_->scope.start(process_->bring_online(i));
+        process_->operators.start(process_->bring_online(i));
     }
 }
 
@@ -129,7 +129,7 @@ void Outages::begin(size_t member) {
             if (random.coin()) drive.faults.sync_error_rate = rate;
             if (random.coin()) drive.faults.read_error_rate = rate;
             break;
-        default: process_->scope.start(process_->take_offline(member)); break;
+        default: process_->operators.start(process_->take_offline(member)); break;
     }
 }
 
@@ -139,7 +139,7 @@ void Outages::end(size_t member) {
     if (world_.trace().printing()) {
         world_.trace().line(world_.now_ns(), "OUTAGE over of " + drives_[member]->options().path);
     }
-    if (by_operator) process_->scope.start(process_->bring_online(member));
+    if (by_operator) process_->operators.start(process_->bring_online(member));
 }
 
 void Outages::cure(size_t member) {

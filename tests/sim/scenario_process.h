@@ -19,10 +19,12 @@ namespace gemel::sim {
 
 class ScenarioProcess {
 public:
-    explicit ScenarioProcess(SimEnv& simulated) : env(simulated), scope(simulated) {}
+    explicit ScenarioProcess(SimEnv& simulated)
+        : env(simulated), scope(simulated), operators(simulated) {}
 
     SimEnv& env;
     Scope scope;
+    Scope operators;  // What nobody waits for.
     std::optional<Outcome<mirror::VolumeDescription>> created;
     std::optional<Outcome<std::unique_ptr<mirror::Volume>>> opened;
     std::unique_ptr<mirror::Volume> volume;

@@ -28,6 +28,7 @@ public:
     const DiskTraits& traits() const override { return traits_; }
     const blockdev::MemberCounters& counters() const override { return counters_; }
     blockdev::MemberProgress progress() const override { return member_progress; }
+    void set_on_flush_failure(std::function<void(Error)>) override {}
     void resume_counters(const blockdev::MemberCounters&) override {}
 
     bool has_room(uint64_t batch_bytes) const override { return batch_bytes <= room; }
