@@ -20,6 +20,7 @@ struct MemberReport {
     std::string path;
     std::string state;       // Of the design: "in-sync", "failed", ...
     std::string why;         // What is the matter, if it is not in sync.
+    bool released = false;   // Its file or device is not open.
     std::string configured;  // What the configuration says of it; empty: not known.
     // How far it had been brought up to date when that was interrupted.
     std::optional<blockdev::ResyncRecord> resync;

@@ -224,6 +224,7 @@ VolumeReport Volume::report() const {
         out.path = slot.path;
         out.state = mirror::name(slot.leaving.value_or(slot.state));
         out.why = slot.why;
+        out.released = slot.member == nullptr && !slot.guard;
         out.log_bytes_total = members_.layout().log_size;
         out.damage = health_.damage(i);
         out.last_event = health_.last_event(i);

@@ -82,6 +82,16 @@ struct ScrubArguments {
     bool wait = false;
 };
 
+enum class MemberAction { offline, online };
+
+struct MemberArguments {
+    MemberAction action = MemberAction::offline;
+    std::string volume;
+    std::string member;  // Path or UUID.
+    std::string folder = ".";
+    bool wait = false;
+};
+
 struct InspectArguments {
     std::string member;
     bool json = false;
@@ -106,7 +116,7 @@ struct AssembleArguments {
 struct NothingToDo {};
 
 using Arguments = std::variant<NothingToDo, CreateArguments, ServeArguments, AttachArguments,
-                               DetachArguments, StatusArguments, ScrubArguments, InspectArguments,
-                               InjectArguments, AssembleArguments>;
+                               DetachArguments, StatusArguments, ScrubArguments, MemberArguments,
+                               InspectArguments, InjectArguments, AssembleArguments>;
 
 }  // namespace gemel::tools

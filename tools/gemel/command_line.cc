@@ -128,6 +128,7 @@ struct Verbs {
     DetachArguments detach;
     StatusArguments status;
     ScrubArguments scrub;
+    MemberArguments member;
     InspectArguments inspect;
     InjectArguments inject;
     AssembleArguments assemble;
@@ -226,6 +227,29 @@ CLI::App* add_scrub(CLI::App& root, ScrubArguments& arguments) {
     app->add_flag("--wait", arguments.wait,
                   "Wait for its end; exit with 1 if unrecoverable blocks remain");
     add_text(*app, "--dir", arguments.folder, "DIR", kFolderHelp);
+    return app;
+}
+
+void add_member_action(CLI::App& member, const char* name, const char* help, MemberAction action,
+                       MemberArguments& arguments) {
+    CLI::App* app = member.add_subcommand(name, help);
+    add_text(*app, "VOLUME", arguments.volume, "", kVolumeHelp)->required();
+    add_text(*app, "MEMBER", arguments.member, "", "Its path as given at creation, or its UUID")
+        ->required();
+    app->add_flag("--wait", arguments.wait,
+                  action == MemberAction::online ? "Wait until it is in sync, showing how far it is"
+                                                 : "Wait until its file or device is released");
+    add_text(*app, "--dir", arguments.folder, "DIR", kFolderHelp);
+    app->callback([&arguments, action] { arguments.action = action; });
+}
+
+CLI::App* add_member(CLI::App& root, MemberArguments& arguments) {
+    CLI::App* app = root.add_subcommand("member", "Take a member of a served volume out, or back");
+    app->require_subcommand(1);
+    add_member_action(*app, "offline", "Take it out: the volume goes on without it",
+                      MemberAction::offline, arguments);
+    add_member_action(*app, "online", "Bring it back, and up to date: what changed is copied",
+                      MemberAction::online, arguments);
     return app;
 }
 
@@ -357,6 +381,7 @@ Arguments parse_command_line(int argc, const char* const* argv) {
     const CLI::App* detach = add_detach(root, verbs.detach);
     const CLI::App* status = add_status(root, verbs.status);
     const CLI::App* scrub = add_scrub(root, verbs.scrub);
+    const CLI::App* member = add_member(root, verbs.member);
     const CLI::App* inspect = add_inspect(root, verbs.inspect);
     const CLI::App* inject = add_inject(root, verbs.inject);
     add_assemble(root, verbs.assemble);
@@ -383,6 +408,7 @@ Arguments parse_command_line(int argc, const char* const* argv) {
         return verbs.status;
     }
     if (scrub->parsed()) return verbs.scrub;
+    if (member->parsed()) return verbs.member;
     if (inspect->parsed()) return verbs.inspect;
     if (inject->parsed()) {
         check_inject(verbs.inject);

@@ -103,11 +103,12 @@ private:
     Clock::time_point deadline_;
 };
 
-Outcome<VolumeStatus> ask(const std::string& socket_path, ControlCommand command, int limit_ms) {
+Outcome<VolumeStatus> ask(const std::string& socket_path, const ControlRequest& request,
+                          int limit_ms) {
     Conversation conversation(socket_path, limit_ms);
     Outcome<void> done = conversation.connect();
     if (!done.ok()) return done.error();
-    done = conversation.send_all(render_control_request(command));
+    done = conversation.send_all(render_control_request(request));
     if (!done.ok()) return done.error();
     const Outcome<std::string> line = conversation.receive_line();
     if (!line.ok()) return line.error();
@@ -117,11 +118,18 @@ Outcome<VolumeStatus> ask(const std::string& socket_path, ControlCommand command
 }  // namespace
 
 Outcome<VolumeStatus> ask_status(const std::string& socket_path, int limit_ms) {
-    return ask(socket_path, ControlCommand::status, limit_ms);
+    return ask(socket_path, {ControlCommand::status, ""}, limit_ms);
 }
 
 Outcome<VolumeStatus> ask_scrub(const std::string& socket_path, int limit_ms) {
-    return ask(socket_path, ControlCommand::scrub, limit_ms);
+    return ask(socket_path, {ControlCommand::scrub, ""}, limit_ms);
+}
+
+Outcome<VolumeStatus> ask_member(const std::string& socket_path, bool online,
+                                 const std::string& member, int limit_ms) {
+    const ControlCommand command =
+        online ? ControlCommand::member_online : ControlCommand::member_offline;
+    return ask(socket_path, {command, member}, limit_ms);
 }
 
 Outcome<VolumeStatus> ask_status_of(const mirror::VolumeDescription& volume,

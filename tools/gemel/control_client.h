@@ -18,6 +18,10 @@ Outcome<VolumeStatus> ask_status(const std::string& socket_path, int limit_ms = 
 // The same, after having a scrub begun.
 Outcome<VolumeStatus> ask_scrub(const std::string& socket_path, int limit_ms = 5000);
 
+// The same, after having a member taken out, or brought back. The problem may be a refusal.
+Outcome<VolumeStatus> ask_member(const std::string& socket_path, bool online,
+                                 const std::string& member, int limit_ms = 10'000);
+
 // Of the volume that `file` describes, and of no other that is served in its place.
 Outcome<VolumeStatus> ask_status_of(const mirror::VolumeDescription& volume,
                                     const std::string& file);

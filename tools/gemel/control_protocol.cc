@@ -9,6 +9,18 @@ namespace {
 
 using Json = nlohmann::json;
 
+struct Command {
+    ControlCommand command;
+    const char* name;
+    bool about_member;
+};
+constexpr Command kCommands[] = {
+    {ControlCommand::status, "status", false},
+    {ControlCommand::scrub, "scrub", false},
+    {ControlCommand::member_offline, "member-offline", true},
+    {ControlCommand::member_online, "member-online", true},
+};
+
 // Discarded, as the library calls it, if `text` is not JSON.
 Json parse_json(std::string_view text) { return Json::parse(text, nullptr, false); }
 
@@ -18,21 +30,35 @@ std::string one_line(const Json& json) {
 
 }  // namespace
 
-Outcome<ControlCommand> parse_control_request(std::string_view line) {
-    const Json request = parse_json(line);
-    if (!request.is_object())
-        return Problem{Errc::invalid, "a request is a JSON object on one line"};
-    const auto command = request.find("command");
-    if (command == request.end() || !command->is_string()) {
+Outcome<ControlRequest> parse_control_request(std::string_view line) {
+    const Json json = parse_json(line);
+    if (!json.is_object()) return Problem{Errc::invalid, "a request is a JSON object on one line"};
+    const auto command = json.find("command");
+    if (command == json.end() || !command->is_string()) {
         return Problem{Errc::invalid, "a request has a \"command\""};
     }
-    if (*command == "status") return ControlCommand::status;
-    if (*command == "scrub") return ControlCommand::scrub;
+    for (const Command& known : kCommands) {
+        if (*command != known.name) continue;
+        ControlRequest request{known.command, ""};
+        if (!known.about_member) return request;
+        const auto member = json.find("member");
+        if (member == json.end() || !member->is_string()) {
+            return Problem{Errc::invalid, std::string(known.name) + " needs a \"member\""};
+        }
+        request.member = member->get<std::string>();
+        return request;
+    }
     return Problem{Errc::unsupported, "unknown command"};
 }
 
-std::string render_control_request(ControlCommand command) {
-    return one_line({{"command", command == ControlCommand::scrub ? "scrub" : "status"}});
+std::string render_control_request(const ControlRequest& request) {
+    Json json;
+    for (const Command& known : kCommands) {
+        if (known.command != request.command) continue;
+        json["command"] = known.name;
+        if (known.about_member) json["member"] = request.member;
+    }
+    return one_line(json);
 }
 
 std::string render_status_answer(const VolumeStatus& status) {
@@ -49,7 +75,7 @@ Outcome<VolumeStatus> parse_status_answer(std::string_view line) {
     const Json answer = parse_json(line);
     if (!answer.is_object()) return Problem{Errc::corrupt, "the answer is not a JSON object"};
     if (answer.contains("error") && answer["error"].is_string()) {
-        return Problem{Errc::unsupported, answer["error"].get<std::string>()};
+        return Problem{Errc::invalid, answer["error"].get<std::string>()};
     }
     if (!answer.contains("schema") || answer["schema"] != kJsonSchema) {
         return Problem{Errc::unsupported, "the server speaks another version of the protocol"};

@@ -5,6 +5,8 @@
 //
 //     {"command": "status"}    ->  {"schema": 1, "status": {...}}     the status as in docs/json.md
 //     {"command": "scrub"}     ->  the same; a scrub is under way then
+//     {"command": "member-offline", "member": "PATH or UUID"}   ->  the same, once it is durable
+//     {"command": "member-online", "member": "PATH or UUID"}    ->  the same; it is looked for then
 //     anything else            ->  {"schema": 1, "error": "..."}
 //
 // Pure functions here; control_server and control_client carry the lines.
@@ -21,11 +23,16 @@ namespace gemel::tools {
 inline constexpr size_t kControlRequestSizeMax = 4096;  // With its newline.
 inline constexpr size_t kControlAnswerSizeMax = 1u << 20;
 
-enum class ControlCommand { status, scrub };
+enum class ControlCommand { status, scrub, member_offline, member_online };
+
+struct ControlRequest {
+    ControlCommand command = ControlCommand::status;
+    std::string member;  // Path or UUID, where the command is about one.
+};
 
 // A request line, without its newline. The line is hostile until this has accepted it.
-Outcome<ControlCommand> parse_control_request(std::string_view line);
-std::string render_control_request(ControlCommand command);
+Outcome<ControlRequest> parse_control_request(std::string_view line);
+std::string render_control_request(const ControlRequest& request);
 
 // Each ends with a newline, the only one in it.
 std::string render_status_answer(const VolumeStatus& status);

@@ -84,7 +84,7 @@ Task<void> ControlServer::exchange_lines(Client& client) {
         const std::string_view pending(client.buffer.data(), client.buffered);
         const size_t end = pending.find('\n');
         if (end != std::string_view::npos) {
-            const std::string line = answer(pending.substr(0, end));
+            const std::string line = co_await answer(std::string(pending.substr(0, end)));
             const Status sent = co_await client.stream->send(std::as_bytes(std::span(line)));
             if (!sent.ok()) co_return;
             client.buffered -= end + 1;
@@ -112,11 +112,22 @@ Task<void> ControlServer::enforce_deadline(Client& client) {
     if (!client.finished) client.stream->shutdown();
 }
 
-std::string ControlServer::answer(std::string_view line) const {
-    const Outcome<ControlCommand> command = parse_control_request(line);
-    if (!command.ok()) return render_error_answer(command.error().text);
-    if (command.value() == ControlCommand::scrub) handlers_.scrub();
-    return render_status_answer(handlers_.status());
+Task<std::string> ControlServer::answer(std::string line) const {
+    const Outcome<ControlRequest> request = parse_control_request(line);
+    if (!request.ok()) co_return render_error_answer(request.error().text);
+    std::optional<Problem> refused;
+    switch (request.value().command) {
+        case ControlCommand::status: break;
+        case ControlCommand::scrub: handlers_.scrub(); break;
+        case ControlCommand::member_offline:
+            refused = co_await handlers_.member_offline(request.value().member);
+            break;
+        case ControlCommand::member_online:
+            refused = co_await handlers_.member_online(request.value().member);
+            break;
+    }
+    if (refused) co_return render_error_answer(refused->text);
+    co_return render_status_answer(handlers_.status());
 }
 
 }  // namespace gemel::tools

@@ -8,6 +8,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -27,6 +28,9 @@ public:
     struct Handlers {
         std::function<VolumeStatus()> status;  // Asked anew for every answer.
         std::function<void()> scrub;
+        // By path or UUID. What they answer is why it was refused.
+        std::function<Task<std::optional<Problem>>(const std::string&)> member_offline;
+        std::function<Task<std::optional<Problem>>(const std::string&)> member_online;
     };
     static Outcome<std::unique_ptr<ControlServer>> start(Env& env, const std::string& socket_path,
                                                          Handlers handlers);
@@ -47,7 +51,7 @@ private:
     Task<void> serve_client(std::unique_ptr<Stream> stream);
     Task<void> exchange_lines(Client& client);
     Task<void> enforce_deadline(Client& client);
-    std::string answer(std::string_view line) const;
+    Task<std::string> answer(std::string line) const;
 
     Env& env_;
     std::unique_ptr<Listener> listener_;

@@ -153,10 +153,24 @@ public:
         }
         auto control = ControlServer::start(
             env_, plan_.paths.control_socket,
-            {.status = [this] { return status(); }, .scrub = [this] { volume_->scrub(); }});
+            {.status = [this] { return status(); },
+             .scrub = [this] { volume_->scrub(); },
+             .member_offline = [this](const std::string& m) { return move_member(m, false); },
+             .member_online = [this](const std::string& m) { return move_member(m, true); }});
         if (!control.ok()) return control.error();
         control_ = std::move(control).value();
         return {};
+    }
+
+    Task<std::optional<Problem>> move_member(std::string member, bool online) {
+        const std::optional<size_t> index = volume_->find_member(member);
+        if (!index) {
+            co_return Problem{Errc::not_found, fmt::format("{} has no member {}; 'gemel status' "
+                                                           "lists them",
+                                                           plan_.description.name, member)};
+        }
+        if (online) co_return co_await volume_->bring_online(*index);
+        co_return co_await volume_->take_offline(*index);
     }
 
     void announce() const {

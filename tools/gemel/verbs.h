@@ -14,6 +14,7 @@ int run_attach_verb(const AttachArguments& arguments);
 int run_detach_verb(const DetachArguments& arguments);
 int run_status(const StatusArguments& arguments);
 int run_scrub(const ScrubArguments& arguments);
+int run_member(const MemberArguments& arguments);
 int run_inspect(const InspectArguments& arguments);
 int run_inject(const InjectArguments& arguments);
 int run_assemble(const AssembleArguments& arguments);
@@ -25,6 +26,7 @@ inline int run_verb(const AttachArguments& arguments) { return run_attach_verb(a
 inline int run_verb(const DetachArguments& arguments) { return run_detach_verb(arguments); }
 inline int run_verb(const StatusArguments& arguments) { return run_status(arguments); }
 inline int run_verb(const ScrubArguments& arguments) { return run_scrub(arguments); }
+inline int run_verb(const MemberArguments& arguments) { return run_member(arguments); }
 inline int run_verb(const InspectArguments& arguments) { return run_inspect(arguments); }
 inline int run_verb(const InjectArguments& arguments) { return run_inject(arguments); }
 inline int run_verb(const AssembleArguments& arguments) { return run_assemble(arguments); }

@@ -95,6 +95,7 @@ Json member_json(const MemberReport& member) {
     json["path"] = member.path;
     json["state"] = member.state;
     json["why"] = needs_reason(member) ? text_or_null(member.why) : Json();
+    json["released"] = member.released;
     json["configured"] = text_or_null(member.configured);
     json["resync"] = resync_json(member.resync);
     json["direct"] = member.direct;
@@ -207,6 +208,8 @@ MemberReport parse_member(const Json& json) {
     member.path = json.at("path").get<std::string>();
     member.state = json.at("state").get<std::string>();
     member.why = text_or_empty(added(json, "why"));
+    const Json& released = added(json, "released");
+    member.released = !released.is_null() && released.get<bool>();
     member.configured = text_or_empty(added(json, "configured"));
     member.resync = parse_resync(added(json, "resync"));
     member.direct = json.at("direct").get<bool>();

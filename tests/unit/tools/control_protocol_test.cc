@@ -21,7 +21,8 @@ std::string without_newline(std::string line) {
 }
 
 TEST(ControlProtocol, CarriesAStatus) {
-    const std::string request = without_newline(render_control_request(ControlCommand::status));
+    const std::string request =
+        without_newline(render_control_request({ControlCommand::status, ""}));
     EXPECT_EQ(request, R"({"command":"status"})");
     EXPECT_TRUE(parse_control_request(request).ok());
     const std::string answer = without_newline(render_status_answer(example_status()));
@@ -54,7 +55,7 @@ TEST(ControlProtocol, RefusesWhatIsNoAnswer) {
 
 TEST(ControlProtocol, SurvivesDamagedLines) {
     std::mt19937_64 random(7);
-    const std::string request = render_control_request(ControlCommand::status);
+    const std::string request = render_control_request({ControlCommand::status, ""});
     const std::string answer = render_status_answer(example_status());
     for (int round = 0; round < 3000; ++round) {
         std::string line = round % 2 == 0 ? request : answer;

@@ -99,7 +99,7 @@ TEST_F(ControlServerTest, AnswersStatus) {
 TEST_F(ControlServerTest, AnswersSeveralLinesOfOneClient) {
     serve_while([this] {
         const FileDescriptor client = connect_raw();
-        const std::string request = render_control_request(ControlCommand::status);
+        const std::string request = render_control_request({ControlCommand::status, ""});
         send_text(client, request + request + "garbage\n" + request);
         shutdown(client.get(), SHUT_WR);
         const std::string answers = read_all(client);
@@ -122,7 +122,7 @@ TEST_F(ControlServerTest, OutlivesClientsThatVanish) {
         for (int i = 0; i < 50; ++i) {
             const FileDescriptor client = connect_raw();
             if (i % 3 == 1) send_text(client, "{\"command\"");
-            if (i % 3 == 2) send_text(client, render_control_request(ControlCommand::status));
+            if (i % 3 == 2) send_text(client, render_control_request({ControlCommand::status, ""}));
         }
         EXPECT_TRUE(ask_status(path_).ok());
     });
@@ -134,7 +134,7 @@ TEST_F(ControlServerTest, TakesABoundedNumberOfClients) {
         for (size_t i = 0; i < kControlClientsMax; ++i) {
             silent.push_back(connect_raw());
             // An answer proves that this one was accepted.
-            send_text(silent.back(), render_control_request(ControlCommand::status));
+            send_text(silent.back(), render_control_request({ControlCommand::status, ""}));
             char first = 0;
             EXPECT_EQ(recv(silent.back().get(), &first, 1, 0), 1);
         }
