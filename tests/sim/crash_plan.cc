@@ -34,8 +34,7 @@ const char* name(Region region) {
 }
 
 const char* name(Phase phase) {
-    static constexpr const char* kNames[] = {"create", "open", "scan", "serve",
-                                              "recover", "close"};
+    static constexpr const char* kNames[] = {"create", "open", "scan", "serve", "recover", "close"};
     return kNames[static_cast<size_t>(phase)];
 }
 

@@ -211,10 +211,10 @@ std::optional<Saboteur::Target> Saboteur::pick_superblock(Random& random, size_t
     const auto b = whole_superblock(drive, layout_.superblock_b_offset);
     const bool coin = random.coin();
     const uint64_t within = random.below(blockdev::kSuperblockSize / kPageSize) * kPageSize;
-    if (!a || !b) return std::nullopt;
+    // A write that is on its way may be that of a superblock, and get lost with the power.
+    if (!a || !b || drive.in_flight() != 0) return std::nullopt;
     // An older one may be so because it was put back: the newer one is the only one that counts.
-    const bool quiet = !online_ && drive.in_flight() == 0 && are_alike(*a, *b);
-    const bool take_b = quiet ? coin : b->generation < a->generation;
+    const bool take_b = are_alike(*a, *b) ? coin : b->generation < a->generation;
     // Without copy A it is the owner's record that says where B lies.
     blockdev::OwnerRecord owner;
     drive.platter().read(blockdev::kOwnerOffset, writable_bytes_of(owner));
@@ -355,10 +355,9 @@ Fate Saboteur::fate_of(const Drive& drive, IoKind kind, uint64_t offset, uint64_
     report_.count("faults");
     report_.count(std::string("fault, ") + name(fault) + " of " + sim::name(region));
     if (world_.trace().printing()) {
-        world_.trace().line(world_.now_ns(), std::string("FAULT ") + name(fault) + " of " +
-                                                 drive.options().path + " at " +
-                                                 std::to_string(offset) + "+" +
-                                                 std::to_string(length));
+        world_.trace().line(world_.now_ns(),
+                            std::string("FAULT ") + name(fault) + " of " + drive.options().path +
+                                " at " + std::to_string(offset) + "+" + std::to_string(length));
     }
     return reads ? Fate::fails : Fate::is_lost;
 }

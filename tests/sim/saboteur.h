@@ -4,8 +4,7 @@
 //
 // It goes for what is in use: the bytes of a block that is not a hole, and rather what was written
 // lately. Superblocks are a case of their own. Of a member's two copies one may be damaged while
-// the other is whole; while requests may still be on their way, only the one that the next write
-// replaces, since a crash may tear that write.
+// the other is whole, and no request is on its way, since a crash may tear it.
 #pragma once
 
 #include <deque>

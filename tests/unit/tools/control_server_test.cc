@@ -79,8 +79,11 @@ protected:
 private:
     Task<void> serve_until(std::atomic<bool>& finished, std::optional<std::thread>& thread,
                            const std::function<void()>& body) {
-        auto server =
-            ControlServer::start(*env_, path_, {.status = example_status, .scrub = [] {}});
+        auto server = ControlServer::start(*env_, path_,
+                                           {.status = example_status,
+                                            .scrub = [] {},
+                                            .member_offline = nullptr,
+                                            .member_online = nullptr});
         CHECK(server.ok());
         thread.emplace(body);
         while (!finished) co_await sleep_for(*env_, kMillisecond);
