@@ -53,7 +53,7 @@ TEST(VolumeStatusJson, KeepsItsKeysAndTheirOrder) {
         R"("blocks_copied":44,"blocks_zeroed":45,"blocks_unrecoverable":46,)"
         R"("remaining_s":47},"members":[)"
         R"({"uuid":"02000000-0000-0000-0000-000000000000","path":"/srv/a.img",)"
-        R"("state":"failed","why":"no progress: timed out","configured":"behind",)"
+        R"("state":"failed","why":"no progress: timed out","released":false,"configured":"behind",)"
         R"("resync":{"base_epoch":"04000000-0000-0000-0000-000000000000",)"
         R"("base_sequence":21,"covered_sequence":22,"cursor_page":23,)"
         R"("window_begin":24,"window_end":25},"direct":true,"logged_sequence":12,"stable_sequence":11,)"
@@ -64,7 +64,7 @@ TEST(VolumeStatusJson, KeepsItsKeysAndTheirOrder) {
         R"("unreadable":10},"last_event":"event=healed","last_event_s":1700000000,)"
         R"("free_bytes":123456},)"
         R"({"uuid":"03000000-0000-0000-0000-000000000000","path":"/dev/sdx",)"
-        R"("state":"in-sync","why":null,"configured":null,"resync":null,"direct":false,)"
+        R"("state":"in-sync","why":null,"released":false,"configured":null,"resync":null,"direct":false,)"
         R"("logged_sequence":0,"stable_sequence":0,)"
         R"("checkpoint_sequence":0,"log_bytes_used":0,"log_bytes_total":0,)"
         R"("blocks_read":0,"blocks_verified":0,"mismatches":0,"blocks_healed":0,)"
@@ -113,7 +113,7 @@ TEST(VolumeStatusJson, OfAnOlderServerLacksWhatIsNew) {
     nlohmann::ordered_json json = nlohmann::ordered_json::parse(without);
     json.erase("resync");
     for (auto& member : json["members"]) {
-        for (const char* key : {"why", "configured", "resync"}) member.erase(key);
+        for (const char* key : {"why", "released", "configured", "resync"}) member.erase(key);
     }
     const Outcome<VolumeStatus> parsed = parse_volume_status(json.dump());
     ASSERT_TRUE(parsed.ok()) << parsed.error().text;
