@@ -51,7 +51,7 @@ SpaceGuard::Promise::~Promise() {
 void SpaceGuard::refresh() {
     free_bytes_ = UINT64_MAX;
     for (size_t i = 0; i < members_.size(); ++i) {
-        if (!members_.flows(i)) continue;
+        if (!members_.readable(i)) continue;  // The others do not hold up a write.
         const Result<uint64_t> free = members_.member(i).free_bytes();
         free_bytes_ = std::min(free_bytes_, free.ok() ? free.value() : 0);
     }
@@ -69,14 +69,17 @@ bool SpaceGuard::admits(uint64_t bytes) {
 }
 
 Task<Result<bool>> SpaceGuard::allocated(uint64_t first_block, uint64_t block_count) {
+    bool known = false;
     for (size_t i = 0; i < members_.size(); ++i) {
-        if (!members_.flows(i)) continue;
+        if (!members_.readable(i)) continue;
         const Result<bool> has_space =
             co_await members_.member(i).is_allocated(first_block, block_count);
-        if (has_space.ok() && has_space.value()) continue;
-        if (members_.flows(i)) co_return has_space;  // Else it was given up meanwhile.
+        // What one cannot tell, the others do: in sync, they hold the same.
+        if (!has_space.ok()) continue;
+        if (!has_space.value()) co_return false;
+        known = true;
     }
-    co_return true;
+    co_return known;
 }
 
 Task<Status> SpaceGuard::admit(uint64_t first_block, uint64_t block_count) {

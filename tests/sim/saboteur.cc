@@ -214,7 +214,9 @@ std::optional<Saboteur::Target> Saboteur::pick_superblock(Random& random, size_t
     // A write that is on its way may be that of a superblock, and get lost with the power.
     if (!a || !b || drive.in_flight() != 0) return std::nullopt;
     // An older one may be so because it was put back: the newer one is the only one that counts.
-    const bool take_b = are_alike(*a, *b) ? coin : b->generation < a->generation;
+    // And a process that lives knows of no damage: its next write replaces the older one.
+    const bool either = !online_ && are_alike(*a, *b);
+    const bool take_b = either ? coin : b->generation < a->generation;
     // Without copy A it is the owner's record that says where B lies.
     blockdev::OwnerRecord owner;
     drive.platter().read(blockdev::kOwnerOffset, writable_bytes_of(owner));

@@ -4,7 +4,8 @@
 //
 // It goes for what is in use: the bytes of a block that is not a hole, and rather what was written
 // lately. Superblocks are a case of their own. Of a member's two copies one may be damaged while
-// the other is whole, and no request is on its way, since a crash may tear it.
+// the other is whole, and no request is on its way, since a crash may tear it; while a process has
+// the member, only the one that its next write replaces.
 #pragma once
 
 #include <deque>
