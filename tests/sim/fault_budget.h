@@ -37,6 +37,8 @@ public:
 
     // The logs have been settled, and are of no use any more.
     void log_is_settled() { logs_ = 0; }
+    // But a place that cannot be read stays so until it is written to.
+    void log_stays_damaged(size_t member) { logs_ |= 1u << member; }
     // Everything was found and healed.
     void healed();
 

@@ -10,6 +10,7 @@ namespace {
 
 constexpr uint64_t kLongest_ns = 20 * kSecond;
 constexpr uint64_t kShortest_ns = kMillisecond;
+constexpr uint64_t kFelt_ns = 500 * kMillisecond;
 
 }  // namespace
 
@@ -63,7 +64,8 @@ std::vector<bool> Outages::in_sync() const {
 
 bool Outages::all_in_sync() {
     look();
-    return out_ == 0;
+    const std::vector<bool> in_sync = this->in_sync();
+    return std::all_of(in_sync.begin(), in_sync.end(), [](bool member) { return member; });
 }
 
 // Out from the beginning of an outage on, until it is over and the volume says in sync.
@@ -72,7 +74,8 @@ void Outages::look() {
     out_ = 0;
     const std::vector<bool> in_sync = this->in_sync();
     for (size_t i = 0; i < drives_.size(); ++i) {
-        if (outages_[i].kind || !in_sync[i]) out_ |= 1u << i;
+        const bool felt = world_.now_ns() < outages_[i].felt_until_ns;
+        if (outages_[i].kind || felt || !in_sync[i]) out_ |= 1u << i;
     }
     budget_.set_out(out_);
 }
@@ -110,7 +113,7 @@ void Outages::begin(size_t member) {
     const auto rate = static_cast<uint32_t>(random.skewed(1'000, kCertain));
     if (!kind) return;
     Drive& drive = *drives_[member];
-    outages_[member] = {kind, world_.now_ns() + lasts};
+    outages_[member] = {kind, world_.now_ns() + lasts, 0};
     out_ |= 1u << member;
     budget_.set_out(out_);
     report_.count("faults");
@@ -149,6 +152,7 @@ void Outages::cure(size_t member) {
     faults.write_error_rate = 0;
     faults.sync_error_rate = 0;
     faults.read_error_rate = 0;
+    if (outages_[member].kind) outages_[member].felt_until_ns = world_.now_ns() + kFelt_ns;
     outages_[member].kind.reset();
 }
 

@@ -40,6 +40,7 @@ private:
     struct Outage {
         std::optional<FaultClass> kind;  // Nothing: the drive works.
         uint64_t until_ns = 0;
+        uint64_t felt_until_ns = 0;  // What was under way may still fail.
     };
     void schedule();
     void look();

@@ -200,6 +200,13 @@ bool VolumeScenario::open() {
     const uint32_t gone = lost_power_ | saboteur_->budget().damaged_logs();
     if (loss_ != Loss::nothing && gone == everybody) loss_ = Loss::unflushed;
     saboteur_->budget().log_is_settled();
+    for (Drive* drive : drives()) {
+        const auto bad =
+            drive->faults.unreadable_pages.lower_bound(blockdev::kLogOffset / kPageSize);
+        const uint64_t end = (blockdev::kLogOffset + layout_.log_size) / kPageSize;
+        if (bad == drive->faults.unreadable_pages.end() || *bad >= end) continue;
+        saboteur_->budget().log_stays_damaged(saboteur_->member_of(*drive));
+    }
     in_sync_at_open_ = outages_->in_sync();
     return true;
 }
@@ -256,6 +263,7 @@ void VolumeScenario::close(bool last) {
     process_->scope.start(process_->close(world_.now_ns() + patience));
     if (!run_phase([this] { return process_->closed.has_value(); }, 2 * kCloseLimitNs)) return;
     const std::vector<bool> in_sync = outages_->in_sync();
+    in_sync_at_close_ = in_sync;
     const bool drained = process_->closed->ok();
     const bool full = !drained && space_ && process_->closed->error().code == Errc::no_space;
     if (!drained && !full && process_->closed->error().code != Errc::timed_out) {

@@ -76,6 +76,7 @@ private:
     std::unique_ptr<Saboteur> saboteur_;  // From creation on.
     std::unique_ptr<Outages> outages_;    // The same.
     std::vector<bool> in_sync_at_open_;
+    std::vector<bool> in_sync_at_close_;
     ScenarioProcess* process_ = nullptr;
     Loss loss_ = Loss::nothing;  // Since the content was last checked.
     uint32_t lost_power_ = 0;    // One bit per member, since then.
