@@ -77,12 +77,16 @@ Task<uint64_t> count_damaged_health(Disk& disk, Uuid member, uint64_t generation
     uint64_t damaged = 0;
     AlignedBytes buffer = allocate_aligned(kHealthSlotSize);
     const auto& record = *reinterpret_cast<const HealthRecord*>(buffer.get());
-    for (uint64_t back = 0; back < 2 && back < generation; ++back) {
-        const uint64_t offset = slot_offset(generation - back);
+    for (uint64_t slot = 0; slot < 2; ++slot) {
+        const uint64_t offset = slot_offset(slot);
         const Status status = co_await disk.read(offset, {buffer.get(), kHealthSlotSize});
-        const bool whole = status.ok() && is_valid(record, member, offset) &&
-                           record.generation == generation - back;
-        damaged += whole ? 0 : 1;
+        // Of the two newest generations; 0 or less: it is as the member's making has left it.
+        const bool newest = generation % 2 == slot;
+        const bool written = newest ? generation != 0 : generation > 1;
+        const bool whole = written ? is_valid(record, member, offset) &&
+                                         record.generation + (newest ? 0 : 1) == generation
+                                   : all_zero({buffer.get(), kHealthSlotSize});
+        damaged += status.ok() && whole ? 0 : 1;
     }
     co_return damaged;
 }

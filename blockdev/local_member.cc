@@ -12,14 +12,14 @@
 namespace gemel::blockdev {
 
 Task<Outcome<std::unique_ptr<LocalMember>>> LocalMember::open(Env& env, std::string path,
-                                                              size_t cache_bytes,
-                                                              BufferPool& pool) {
+                                                              size_t cache_bytes, BufferPool& pool,
+                                                              uint64_t superblock_b) {
     Outcome<std::unique_ptr<Disk>> opened = env.open_disk(path, DiskOptions{});
     if (!opened.ok()) co_return opened.error();
     auto disk = std::make_unique<WatchedDisk>(env, std::move(opened).value());
     const Outcome<bool> locked = co_await lock_member(env, *disk);
     if (!locked.ok()) co_return locked.error();
-    Outcome<SuperblockReading> reading = co_await read_superblocks(*disk);
+    Outcome<SuperblockReading> reading = co_await read_superblocks(*disk, superblock_b);
     if (!reading.ok()) co_return reading.error();
     const uint64_t needed = from_record(reading.value().superblock->geometry).member_size();
     if (disk->size() < needed) {

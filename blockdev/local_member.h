@@ -20,9 +20,11 @@ namespace gemel::blockdev {
 
 class LocalMember final : public Member {
 public:
-    // Opens, locks and checks the member at `path`. `pool` outlives it.
+    // Opens, locks and checks the member at `path`. `pool` outlives it. `superblock_b`: where that
+    // lies on other members of the volume, in case the beginning of this one is lost.
     static Task<Outcome<std::unique_ptr<LocalMember>>> open(Env& env, std::string path,
-                                                            size_t cache_bytes, BufferPool& pool);
+                                                            size_t cache_bytes, BufferPool& pool,
+                                                            uint64_t superblock_b = 0);
 
     const std::string& path() const override { return disk_->traits().path; }
     const Superblock& superblock() const override { return superblocks_.current(); }

@@ -170,7 +170,7 @@ Problem no_superblock(const Disk& disk, const Superblock& a, const char* fault_a
 
 }  // namespace
 
-Task<Outcome<SuperblockReading>> read_superblocks(Disk& disk) {
+Task<Outcome<SuperblockReading>> read_superblocks(Disk& disk, uint64_t offset_b) {
     CopyReading a = co_await read_copy(disk, 0);
     CopyReading b;
     if (a.fault == nullptr) {
@@ -178,8 +178,9 @@ Task<Outcome<SuperblockReading>> read_superblocks(Disk& disk) {
     } else {
         // Also of a newer format, it seems: a bit may have changed just there, and then B is not.
         const std::unique_ptr<OwnerRecord> owner = co_await read_owner(disk);
+        if (owner) offset_b = owner->superblock_b_offset;
         b.fault = "its place is unknown";
-        if (owner) b = co_await read_copy(disk, owner->superblock_b_offset);
+        if (offset_b != 0) b = co_await read_copy(disk, offset_b);
     }
     if (a.fault != nullptr && b.fault != nullptr) {
         co_return no_superblock(disk, *a.superblock, a.fault);

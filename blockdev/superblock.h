@@ -33,8 +33,9 @@ struct SuperblockReading {
 };
 
 // Reads both copies and takes the newest valid one. Where copy A is damaged the owner record tells
-// where B lies. A Problem names the path and what is wrong: foreign, newer format, both damaged.
-Task<Outcome<SuperblockReading>> read_superblocks(Disk& disk);
+// where B lies, or else the caller (0: does not know): it is the same place on every member of a
+// volume. A Problem names the path and what is wrong: foreign, newer format, both damaged.
+Task<Outcome<SuperblockReading>> read_superblocks(Disk& disk, uint64_t offset_b = 0);
 
 // Keeps the current superblock of an open member and writes it.
 class SuperblockStore {

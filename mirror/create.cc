@@ -215,18 +215,40 @@ Task<std::optional<Problem>> prove_newest(
                       witness_path + ": the witness cannot be written: " + written.error().text()};
 }
 
+// In the order of `paths`. What cannot be opened is tried once more, when another one has told
+// where superblock B must be.
+Task<std::optional<Problem>> open_all(Env& env, const std::vector<std::string>& paths,
+                                      blockdev::BufferPool& pool,
+                                      std::vector<std::unique_ptr<blockdev::Member>>& members) {
+    members.resize(paths.size());
+    uint64_t superblock_b = 0;
+    std::optional<Problem> problem;
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        problem.reset();
+        for (size_t i = 0; i < paths.size(); ++i) {
+            if (members[i]) continue;
+            Outcome<std::unique_ptr<blockdev::LocalMember>> member =
+                co_await blockdev::LocalMember::open(env, paths[i], 0, pool, superblock_b);
+            if (!member.ok() && !problem) problem = member.error();
+            if (!member.ok()) continue;
+            superblock_b = member.value()->layout().superblock_b_offset;
+            members[i] = std::move(member).value();
+        }
+        const bool may_help = problem && superblock_b != 0 &&
+                              (problem->code == Errc::invalid || problem->code == Errc::corrupt);
+        if (!may_help) break;
+    }
+    co_return problem;
+}
+
 }  // namespace
 
 Task<Outcome<VolumeDescription>> assemble_volume(Env& env, std::vector<std::string> paths,
                                                  std::string witness_path) {
     blockdev::BufferPool pool(0);
     std::vector<std::unique_ptr<blockdev::Member>> members;
-    for (const std::string& path : paths) {
-        Outcome<std::unique_ptr<blockdev::LocalMember>> member =
-            co_await blockdev::LocalMember::open(env, path, 0, pool);
-        if (!member.ok()) co_return member.error();
-        members.push_back(std::move(member).value());
-    }
+    const std::optional<Problem> unreadable = co_await open_all(env, paths, pool, members);
+    if (unreadable) co_return *unreadable;
     if (members.empty()) co_return Problem{Errc::invalid, "give the paths of the members"};
     const blockdev::Superblock& first = members.front()->superblock();
     for (const auto& member : members) {

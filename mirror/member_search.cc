@@ -16,14 +16,20 @@ struct Search {
     Problem problem;
 };
 
-Task<void> open_one(Env& env, size_t cache_bytes, blockdev::BufferPool& pool, Search& search) {
+Task<void> open_one(Env& env, size_t cache_bytes, blockdev::BufferPool& pool, uint64_t superblock_b,
+                    Search& search) {
     Outcome<std::unique_ptr<LocalMember>> opened =
-        co_await LocalMember::open(env, search.path, cache_bytes, pool);
+        co_await LocalMember::open(env, search.path, cache_bytes, pool, superblock_b);
     if (opened.ok()) {
         search.member = std::move(opened).value();
     } else {
         search.problem = opened.error();
     }
+}
+
+bool has_no_superblock(const Search& search) {
+    const Errc code = search.problem.code;
+    return !search.member && (code == Errc::invalid || code == Errc::corrupt);
 }
 
 }  // namespace
@@ -34,7 +40,18 @@ Task<Outcome<FoundMembers>> find_members(Env& env, VolumeDescription description
     Scope scope(env);
     for (size_t i = 0; i < searches.size(); ++i) {
         searches[i].path = description.members[i].path;
-        scope.start(open_one(env, cache_bytes, pool, searches[i]));
+        scope.start(open_one(env, cache_bytes, pool, 0, searches[i]));
+    }
+    co_await scope.join();
+    // Where the beginning is lost superblock B may be whole: the others know where it must be.
+    uint64_t superblock_b = 0;
+    for (const Search& search : searches) {
+        if (!search.member || search.member->superblock().volume != description.uuid) continue;
+        superblock_b = search.member->layout().superblock_b_offset;
+    }
+    for (Search& search : searches) {
+        if (superblock_b == 0 || !has_no_superblock(search)) continue;
+        scope.start(open_one(env, cache_bytes, pool, superblock_b, search));
     }
     co_await scope.join();
     FoundMembers found;

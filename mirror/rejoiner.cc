@@ -139,8 +139,8 @@ Task<void> Rejoiner::reopen(size_t index) {
 
 // Empty, or what is the matter.
 Task<std::string> Rejoiner::reopen_at(size_t index, const std::string& path) {
-    Outcome<std::unique_ptr<LocalMember>> opened =
-        co_await LocalMember::open(env_, path, options_.cache_bytes, pool_);
+    Outcome<std::unique_ptr<LocalMember>> opened = co_await LocalMember::open(
+        env_, path, options_.cache_bytes, pool_, members_.layout().superblock_b_offset);
     MemberSet::Slot& slot = members_[index];
     if (!is_wanted(index)) co_return "no longer wanted";
     if (!opened.ok()) co_return opened.error().text;

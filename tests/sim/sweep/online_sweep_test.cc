@@ -19,6 +19,8 @@ void sweep(size_t members, uint64_t size, SweepShare share) {
     std::vector<SweepDamage> damages = sector_damages(state, share);
     const std::vector<SweepDamage> more = block_damages(state, share);
     damages.insert(damages.end(), more.begin(), more.end());
+    const std::vector<SweepDamage> ranges = range_damages(state);
+    damages.insert(damages.end(), ranges.begin(), ranges.end());
     SweepCheck check(state);
     Random random(6);
     world.open();

@@ -248,6 +248,43 @@ std::vector<SweepDamage> block_damages(SweepState& state, SweepShare share) {
     return all;
 }
 
+std::vector<SweepDamage> range_damages(SweepState& state) {
+    const Layout& layout = state.layout();
+    const uint64_t b = layout.superblock_b_offset;
+    const uint64_t log = blockdev::kLogOffset;
+    struct Range {
+        const char* name;
+        uint64_t begin;
+        uint64_t end;
+    };
+    const Range ranges[] = {
+        {"superblock A and the owner", 0, blockdev::kOwnerOffset + kBlockSize},
+        {"all before the log", 0, log},
+        {"all before the index", 0, layout.root_offset},
+        {"all before superblock B", 0, b},
+        {"both health records", blockdev::kHealthOffset, log},
+        {"the log", log, layout.root_offset},
+        {"the index", layout.root_offset, layout.checksum_offset},
+        {"the checksums", layout.checksum_offset, b},
+        {"all tables", layout.root_offset, b},
+        {"superblock B", b, b + kSuperblockSize},
+        {"home", layout.home_offset, layout.member_size()},
+        {"all from superblock B on", b, layout.member_size()},
+        {"all behind superblock A", kSuperblockSize, layout.member_size()},
+    };
+    std::vector<SweepDamage> all;
+    for (const SweepKind kind : {SweepKind::zero, SweepKind::garbage}) {
+        for (const Range& range : ranges) {
+            SweepDamage damage{.place = range.name, .kind = kind};
+            damage.member = all.size() % state.members();
+            damage.offset = range.begin;
+            damage.length = range.end - range.begin;
+            all.push_back(damage);
+        }
+    }
+    return all;
+}
+
 bool do_damage(SweepState& state, const SweepDamage& damage, Random& random) {
     switch (damage.kind) {
         case SweepKind::flip:

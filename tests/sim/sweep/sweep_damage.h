@@ -47,6 +47,9 @@ struct SweepShare {
 std::vector<SweepDamage> sector_damages(SweepState& state, SweepShare share);
 // The other kinds in every block of these structures, and every superblock, that is in use.
 std::vector<SweepDamage> block_damages(SweepState& state, SweepShare share);
+// zero and garbage over whole structures, and over all that lies side by side, up to a member of
+// which only one superblock is left.
+std::vector<SweepDamage> range_damages(SweepState& state);
 
 // False if that would change nothing.
 bool do_damage(SweepState& state, const SweepDamage& damage, Random& random);

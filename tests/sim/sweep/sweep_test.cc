@@ -39,6 +39,8 @@ void run(const Sweep& sweep, SweepShare share) {
     std::vector<SweepDamage> damages = sector_damages(state, share);
     const std::vector<SweepDamage> more = block_damages(state, share);
     damages.insert(damages.end(), more.begin(), more.end());
+    const std::vector<SweepDamage> ranges = range_damages(state);
+    damages.insert(damages.end(), ranges.begin(), ranges.end());
     Random random(5);
     size_t failures = 0;
     uint64_t done = 0;
