@@ -60,6 +60,8 @@ public:
     Task<Status> repair_table(uint64_t page, std::shared_ptr<TableSource> source,
                               bool rebuild) override;
     Task<Result<uint64_t>> inspect_log_and_roots() override;
+    Task<Result<std::vector<StrayBlock>>> inspect_zeros(uint64_t first_block,
+                                                        uint64_t count) override;
     Task<Result<bool>> inspect_table(uint64_t page) override;
     std::optional<uint64_t> take_suspect_page() override { return table_.take_suspect(); }
     Task<Result<uint64_t>> home_checksum(uint64_t block) override;
@@ -120,6 +122,8 @@ private:
     Task<void> judge_finding(const SuperblockReading& reading, const OwnerRecord* last_owner);
     Task<Status> heal_finding();
     Task<Status> write_health_anew();
+    Task<Status> clear_strays(uint64_t first_block, uint64_t count,
+                              std::vector<StrayBlock>& strays);
     Task<Result<uint64_t>> inspect_log();
     Task<Result<uint64_t>> inspect_roots();
     Task<Result<uint64_t>> inspect_health();

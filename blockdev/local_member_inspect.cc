@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The parts of LocalMember that look at what lies on the disk, at open and when it is scrubbed.
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -87,6 +88,58 @@ Task<Result<bool>> LocalMember::inspect_table(uint64_t page) {
     if (!found.ok()) co_return found.error();
     counters_.tables_repaired += found.value().rewritten;
     co_return found.value().fault == TableFault::none;
+}
+
+// No checkpoint moves any of them meanwhile, and what is in the log may be on its way.
+Task<Result<std::vector<StrayBlock>>> LocalMember::inspect_zeros(uint64_t first_block,
+                                                                 uint64_t count) {
+    CHECK(count <= kPageBlocks &&
+          first_block / kPageBlocks == (first_block + count - 1) / kPageBlocks);
+    std::vector<StrayBlock> strays;
+    std::array<uint64_t, kPageBlocks> sums;
+    co_await table_mutex_.lock();
+    const Result<PageName> name = co_await table_.page_name(first_block / kPageBlocks);
+    Status status;
+    if (!name.ok()) status = name.error();
+    const bool written = name.ok() && name.value().state != PageState::never_written;
+    if (written) status = co_await table_.lookup(first_block, {sums.data(), count});
+    for (uint64_t begin = 0; written && status.ok() && begin < count;) {
+        uint64_t end = begin;
+        while (end < count && sums[end] == 0 && !overlay_.find(first_block + end)) ++end;
+        if (end > begin) status = co_await clear_strays(first_block + begin, end - begin, strays);
+        begin = end + 1;
+    }
+    table_mutex_.unlock();
+    counters_.mismatches += strays.size();
+    if (!status.ok()) co_return status.error();
+    counters_.blocks_healed += strays.size();
+    co_return strays;
+}
+
+Task<Status> LocalMember::clear_strays(uint64_t first_block, uint64_t count,
+                                       std::vector<StrayBlock>& strays) {
+    const uint64_t offset = layout_.home(first_block);
+    const uint64_t length = count * kBlockSize;
+    const AlignedBytes data = allocate_aligned(length);
+    const Status read = co_await disk_->read(offset, {data.get(), length});
+    if (!read.ok() || all_zero({data.get(), length})) co_return read;
+    for (uint64_t i = 0; i < count; ++i) {
+        const std::byte* content = data.get() + i * kBlockSize;
+        if (all_zero({content, kBlockSize})) continue;
+        strays.push_back({first_block + i, hasher_.checksum(first_block + i, content)});
+    }
+    Status status;
+    if (layout_.preallocated) {
+        status = co_await disk_->zero(offset, length);
+    } else {
+        status = co_await disk_->punch(offset, length);
+    }
+    if (!status.ok()) co_return status;
+    status = co_await disk_->read(offset, {data.get(), length});
+    if (status.ok() && !all_zero({data.get(), length})) {
+        status = Error{Errc::corrupt, 0, "what was cleared does not stay so"};
+    }
+    co_return status;
 }
 
 Task<Result<uint64_t>> LocalMember::inspect_log_and_roots() {

@@ -40,6 +40,12 @@ struct BlockRun {
     bool zero = false;  // Known to be zero without reading.
 };
 
+// Content where the table says that a block is zero.
+struct StrayBlock {
+    uint64_t block = 0;
+    uint64_t checksum = 0;  // Of what was there.
+};
+
 // Those that MemberHealth has as well go on from what it says at open.
 struct MemberCounters {
     uint64_t blocks_read = 0;
@@ -122,6 +128,11 @@ public:
     // Looks at the table of `page` on disk. What is damaged there and known in memory is rewritten;
     // false: repair_table() is needed.
     virtual Task<Result<bool>> inspect_table(uint64_t page) = 0;
+    // Looks at the home copies of those of the blocks that are known to be zero; nobody reads them,
+    // but home is a plain image. What holds anything is cleared. Pages that were never written are
+    // passed over. The blocks are of one page.
+    virtual Task<Result<std::vector<StrayBlock>>> inspect_zeros(uint64_t first_block,
+                                                                uint64_t count) = 0;
     // Looks at superblocks, owner and health record and log on disk, and rewrites what is not as it
     // is known in memory. Returns how many of them, and of the log's batches, were.
     virtual Task<Result<uint64_t>> inspect_log_and_roots() = 0;

@@ -256,6 +256,12 @@ Task<Result<bool>> GuardedMember::inspect_table(uint64_t page) {
     return guarded(member_->inspect_table(page));
 }
 
+Task<Result<std::vector<blockdev::StrayBlock>>> GuardedMember::inspect_zeros(uint64_t first_block,
+                                                                             uint64_t count) {
+    if (given_up_) return gone<Result<std::vector<blockdev::StrayBlock>>>();
+    return guarded(member_->inspect_zeros(first_block, count));
+}
+
 Task<Result<uint64_t>> GuardedMember::inspect_log_and_roots() {
     if (given_up_) return gone<Result<uint64_t>>();
     return guarded(member_->inspect_log_and_roots());

@@ -113,6 +113,8 @@ public:
                               bool rebuild) override;
     Task<Result<bool>> inspect_table(uint64_t page) override;
     Task<Result<uint64_t>> inspect_log_and_roots() override;
+    Task<Result<std::vector<blockdev::StrayBlock>>> inspect_zeros(uint64_t first_block,
+                                                                  uint64_t count) override;
     Task<Result<uint64_t>> home_checksum(uint64_t block) override;
     Task<Result<uint64_t>> previous_checksum(uint64_t block) override;
     Task<Status> read_raw(uint64_t first_block, uint64_t count, std::byte* out) override;

@@ -330,6 +330,24 @@ Task<void> Scrub::read_copy(size_t member, uint64_t first_block, uint64_t count)
         if (!one.ok() && members_.readable(member)) healer_.suspect(member, first_block + i);
     }
     buffers_.push_back(std::move(data));
+    if (!stopping_ && members_.readable(member)) co_await clear_zeros(member, first_block, count);
+}
+
+// What a disk has put where nobody reads, and whoever mounts home as a plain image would see.
+Task<void> Scrub::clear_zeros(size_t member, uint64_t first_block, uint64_t count) {
+    const auto found = co_await members_.member(member).inspect_zeros(first_block, count);
+    if (!found.ok()) co_return;  // Tables and devices that fail have been told of already.
+    for (const blockdev::StrayBlock& stray : found.value()) {
+        if (!members_.readable(member)) break;
+        const Result<uint64_t> previous =
+            co_await members_.member(member).previous_checksum(stray.block);
+        const bool lost = previous.ok() && previous.value() == stray.checksum;
+        const DamageCause cause = lost ? DamageCause::lost_write : DamageCause::bit_rot;
+        health_.found(member, cause, stray.block);
+        health_.count(member, cause);
+        health_.note(member, "event=cleared block=" + std::to_string(stray.block) +
+                                 " cause=" + kDamageCauseNames[static_cast<size_t>(cause)]);
+    }
 }
 
 Task<void> Scrub::scrub_rest_of_members() {

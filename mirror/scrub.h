@@ -67,6 +67,7 @@ private:
     Task<void> compare_tables(uint64_t page);
     Task<void> scrub_data(uint64_t page, uint64_t first_block, uint64_t count);
     Task<void> read_copy(size_t member, uint64_t first_block, uint64_t count);
+    Task<void> clear_zeros(size_t member, uint64_t first_block, uint64_t count);
     Task<void> scrub_rest_of_members();
     Task<void> rest_until(uint64_t time_ns);
     Task<void> wait_for_pieces(size_t most);

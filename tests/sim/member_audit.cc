@@ -141,9 +141,11 @@ private:
         const uint64_t first = page * kPageBlocks;
         const uint64_t count = std::min(kPageBlocks, layout_.volume_blocks() - first);
         for (uint64_t i = 0; i < count; ++i) {
-            if (values.values[i] == 0) continue;
             drive_.platter().read(layout_.home(first + i), data);
-            if (hasher.checksum(first + i, data.data()) == values.values[i]) continue;
+            const bool right = values.values[i] == 0
+                                   ? all_zero(data)
+                                   : hasher.checksum(first + i, data.data()) == values.values[i];
+            if (right) continue;
             fault("block " + std::to_string(first + i) + " is not what its checksum says");
         }
     }

@@ -348,11 +348,7 @@ Fate Saboteur::fate_of(const Drive& drive, IoKind kind, uint64_t offset, uint64_
     if (!spoiling_ || !request_random_.chance(mix_.request_rate)) return Fate::as_asked;
     const bool reads = kind == IoKind::read;
     const FaultClass fault = reads ? FaultClass::read_error : FaultClass::lost_write;
-    // A disk that loses a punch cannot be told from one that does not: nobody reads zeros.
-    const bool possible = reads || kind == IoKind::write;
-    if (!possible || !mix_.has(fault) || !spend_request(member, offset, length)) {
-        return Fate::as_asked;
-    }
+    if (!mix_.has(fault) || !spend_request(member, offset, length)) { return Fate::as_asked; }
     const Region region = region_at(layout_, offset);
     report_.count("faults");
     report_.count(std::string("fault, ") + name(fault) + " of " + sim::name(region));

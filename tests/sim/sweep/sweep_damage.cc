@@ -94,6 +94,10 @@ std::vector<uint64_t> unused_sectors(SweepState& state, size_t member) {
     }
     add(layout.checksum_page_offset(layout.volume_pages(), 0), layout.superblock_b_offset);
     add(layout.superblock_b_offset + kSuperblockSize, layout.home_offset);
+    for (uint64_t block = 0; block < layout.volume_blocks(); ++block) {
+        if (!is_blank(state, member, layout.home(block))) continue;
+        sectors.push_back(layout.home(block) + block % kSectorsPerPage * kSectorSize);
+    }
     return sectors;
 }
 

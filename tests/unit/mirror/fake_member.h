@@ -87,6 +87,9 @@ public:
     }
     Task<Result<uint64_t>> inspect_log_and_roots() override { co_return uint64_t{0}; }
     Task<Result<bool>> inspect_table(uint64_t) override { co_return true; }
+    Task<Result<std::vector<blockdev::StrayBlock>>> inspect_zeros(uint64_t, uint64_t) override {
+        co_return std::vector<blockdev::StrayBlock>{};
+    }
     std::optional<uint64_t> take_suspect_page() override { return std::nullopt; }
     Task<Result<uint64_t>> home_checksum(uint64_t) override { co_return uint64_t{0}; }
     Task<Result<uint64_t>> previous_checksum(uint64_t) override { co_return uint64_t{0}; }

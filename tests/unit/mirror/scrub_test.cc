@@ -100,6 +100,42 @@ TEST(Scrub, ReportsExactRangesByCause) {
     }
 }
 
+// No reader sees it, but whoever mounts home as a plain image does.
+TEST(Scrub, ClearsWhatLiesWhereZerosShouldBe) {
+    Written world(3);
+    const auto old = world.store.platter("/m1", world.home(1, 20), kBlockSize);
+    ASSERT_TRUE(world.trim(20 * kBlockSize, 2 * kBlockSize).ok());
+    ASSERT_TRUE(world.trim(kPageSize, kPageSize).ok());  // A page of zeros only.
+    ASSERT_TRUE(world.drain().ok());
+    const std::vector<std::byte> garbage(kBlockSize, std::byte{7});
+    world.put(1, 20, old);  // As if the disk had lost the punch.
+    world.put(1, 21, garbage);
+    world.put(0, kPageBlocks + 3, garbage);
+    world.scrub_now();
+    EXPECT_EQ(world.scrub().blocks_healed, 3u);
+    const std::vector<DamagedRange> expected{
+        {0, DamageCause::bit_rot, {kPageBlocks + 3, 1}},
+        {1, DamageCause::bit_rot, {21, 1}},
+        {1, DamageCause::lost_write, {20, 1}},
+    };
+    EXPECT_EQ(world.scrub().damage, expected);
+    for (const auto& [member, block] : {std::pair(1, 20), {1, 21}, {0, kPageBlocks + 3}}) {
+        const auto path = VolumeWorld::path(static_cast<size_t>(member));
+        const auto now = world.store.platter(path, world.home(0, block), kBlockSize);
+        EXPECT_TRUE(all_zero(now)) << "block " << block;
+    }
+    world.scrub_now();
+    EXPECT_EQ(world.scrub().blocks_healed, 0u);
+}
+
+TEST(Scrub, LeavesAloneWhatTheLogWillBringHome) {
+    Written world(1);
+    ASSERT_TRUE(world.trim(0, 4 * kBlockSize).ok());
+    world.scrub_now();  // Home still holds what was trimmed.
+    EXPECT_EQ(world.scrub().blocks_healed, 0u);
+    EXPECT_EQ(world.value_of(0, 4 * kBlockSize), 0);
+}
+
 TEST(Scrub, AWriteThatWentAstrayIsKnownAlsoIfTheBlockItHitIsFoundFirst) {
     Written world(3);
     world.put(1, 100, world.bytes(1, 1400));
