@@ -100,6 +100,8 @@ public:
     static constexpr uint64_t kSmallReadBlocks = 4;
 
 private:
+    class SourceForHome;
+
     LocalMember(Env& env, std::unique_ptr<WatchedDisk> disk, std::unique_ptr<Superblock> superblock,
                 size_t cache_bytes, BufferPool& pool);
 

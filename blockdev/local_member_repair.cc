@@ -122,10 +122,45 @@ Task<Status> LocalMember::read_raw(uint64_t first_block, uint64_t count, std::by
     co_return co_await disk_->read(layout_.home(first_block), {out, count * kBlockSize});
 }
 
+// What is only in this member's log is not at home, and with the log it would be lost. So its block
+// gets a checksum that no content has, until its checkpoint: should the log be of no use any more,
+// nothing says that the block is what it must be.
+class LocalMember::SourceForHome final : public TableSource {
+public:
+    SourceForHome(const LocalMember& member, TableSource& source)
+        : member_(member), source_(source) {}
+
+    Task<Status> page_values(uint64_t page, PageVersion version, PageValues& out) override {
+        const Status known = co_await source_.page_values(page, version, out);
+        if (known.ok() && version != PageVersion::home) hide_logged(page, out);
+        co_return known;
+    }
+    Task<Result<bool>> candidate(uint64_t page, size_t number, ChecksumPage& out) override {
+        return source_.candidate(page, number, out);
+    }
+
+private:
+    void hide_logged(uint64_t page, PageValues& out) const {
+        if (member_.overlay_.misses(page * kPageBlocks, kPageBlocks)) return;
+        for (uint64_t i = 0; i < kPageBlocks; ++i) {
+            const std::optional<BlockVersion> logged =
+                member_.overlay_.find(page * kPageBlocks + i);
+            if (!logged || logged->checksum == 0) continue;
+            const uint64_t nothing = logged->checksum ^ 1;
+            out.values.values[i] = nothing != 0 ? nothing : ~logged->checksum;
+            out.state = PageState::data;
+        }
+    }
+
+    const LocalMember& member_;
+    TableSource& source_;
+};
+
 Task<Status> LocalMember::repair_table(uint64_t page, std::shared_ptr<TableSource> source,
                                        bool rebuild) {
     co_await table_mutex_.lock();
-    TableRepair repair(*disk_, layout_, table_, *source);
+    SourceForHome home(*this, *source);
+    TableRepair repair(*disk_, layout_, table_, home);
     Status status = co_await repair.run(page, rebuild);
     if (status.ok()) status = co_await write_table();
     if (status.ok()) counters_.tables_repaired += repair.repaired();

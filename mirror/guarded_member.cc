@@ -91,6 +91,27 @@ Task<Status> copy_into(Member& member, uint64_t first_block, std::vector<uint64_
     co_return co_await member.copy_in(first_block, checksums, data.get());
 }
 
+// What the others hold counts for a member only as long as that gets every write they get: of what
+// was written later it has nothing, neither at home nor in its log, and must not say that it had.
+class SourceWhileInSync final : public TableSource {
+public:
+    SourceWhileInSync(const GuardedMember& member, std::shared_ptr<TableSource> source)
+        : member_(member), source_(std::move(source)) {}
+
+    Task<Status> page_values(uint64_t page, PageVersion version, PageValues& out) override {
+        const Status known = co_await source_->page_values(page, version, out);
+        if (member_.given_up()) co_return kGivenUp;
+        co_return known;
+    }
+    Task<Result<bool>> candidate(uint64_t page, size_t number, ChecksumPage& out) override {
+        return source_->candidate(page, number, out);
+    }
+
+private:
+    const GuardedMember& member_;
+    std::shared_ptr<TableSource> source_;
+};
+
 template <typename T>
 Task<T> gone() {
     co_return kGivenUp;
@@ -228,7 +249,8 @@ Task<Status> GuardedMember::write_configuration(const ConfigurationRecord& confi
 Task<Status> GuardedMember::repair_table(uint64_t page, std::shared_ptr<TableSource> source,
                                          bool rebuild) {
     if (given_up_) return gone<Status>();
-    return guarded(member_->repair_table(page, std::move(source), rebuild));
+    auto guarded_source = std::make_shared<SourceWhileInSync>(*this, std::move(source));
+    return guarded(member_->repair_table(page, std::move(guarded_source), rebuild));
 }
 
 Task<Status> GuardedMember::flush() {
