@@ -387,17 +387,26 @@ Task<Outcome<Settled>> settle(std::span<Member* const> in_chain, std::span<Membe
     co_return co_await settlement.run();
 }
 
+// Home must not be ahead of the log: if that were gone after a loss of power, nothing would tell
+// which blocks at home have changed. What can be read of the log need not be durable, and if a
+// flush has failed before, the next one may succeed and cover nothing of it: it is written again.
 Task<Outcome<Settled>> settle_alone(Member& member) {
     Settled settled;
     OwnChain chain(member);
     while (true) {
         const Member::Logged logged = co_await chain.next();
         if (logged.batch == nullptr) break;
+        const Status written = co_await member.complete_log(logged.batch, logged.offset, false);
+        if (!written.ok()) co_return device_problem(member, "writing the log", written.error());
         member.adopt(logged.batch, logged.offset);
         ++settled.batches_kept;
     }
     settled.last_sequence = chain.link().sequence - 1;
     settled.chain_hash = chain.link().previous_hash;
+    if (settled.batches_kept != 0) {
+        const Status flushed = co_await member.flush();
+        if (!flushed.ok()) co_return device_problem(member, "flushing the log", flushed.error());
+    }
     Member* const alone[] = {&member};
     const std::optional<Problem> problem = co_await bring_home(alone, 0, settled.last_sequence);
     if (problem) co_return *problem;
