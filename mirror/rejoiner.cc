@@ -182,8 +182,7 @@ Task<void> Rejoiner::bring_back(size_t index) {
     }
     wait_longer(index);
     if (status.error().code == Errc::corrupt) patience_[index].from_nothing = true;
-    if (stopping_ || slot.member == nullptr || slot.leaving) co_return;
-    if (slot.state == MemberState::diverged || slot.state == MemberState::failed) co_return;
+    if (stopping_ || !members_.in_use(index) || slot.state == MemberState::diverged) co_return;
     // It has joined the chain, or something of it is half done: it begins anew from its superblock.
     on_failure_({index, "resync", status.error()});
 }
@@ -192,9 +191,7 @@ Task<Status> Rejoiner::bring_up_to_date(size_t index) {
     const Result<ResyncBase> base = co_await find_base(index);
     if (!base.ok()) co_return base.error();
     MemberSet::Slot& slot = members_[index];
-    if (stopping_ || slot.member == nullptr || slot.leaving) {
-        co_return Error{Errc::closed, 0, "resync"};
-    }
+    if (stopping_ || !members_.in_use(index)) co_return Error{Errc::closed, 0, "resync"};
     env_.log(LogLevel::info, "event=resync_begins member=" + slot.path +
                                  " base=" + std::to_string(base.value().sequence) +
                                  " cursor=" + std::to_string(base.value().cursor));
@@ -208,9 +205,7 @@ Task<Result<ResyncBase>> Rejoiner::find_base(size_t index) {
     uint64_t log_end = 0;
     if (!from_nothing) {
         const Outcome<Settled> settled = co_await settle_alone(*slot.member);
-        if (stopping_ || slot.member == nullptr || slot.leaving) {
-            co_return Error{Errc::closed, 0, "resync"};
-        }
+        if (stopping_ || !members_.in_use(index)) co_return Error{Errc::closed, 0, "resync"};
         if (settled.ok()) {
             log_end = settled.value().last_sequence;
         } else if (settled.error().code == Errc::corrupt) {

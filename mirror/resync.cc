@@ -63,11 +63,9 @@ ResyncReport Resync::report() const {
     return report;
 }
 
-// Whatever happened to the member: somebody else has seen to it.
-bool Resync::lost() const {
-    const MemberSet::Slot& slot = members_[walk_.index];
-    return stopping_ || slot.member == nullptr || slot.leaving;
-}
+// Whatever happened to the member: somebody else has seen to it. It may have left for good at once,
+// since no configuration has to change for that.
+bool Resync::lost() const { return stopping_ || !members_.in_use(walk_.index); }
 
 Task<Status> Resync::run(size_t index, ResyncBase base) {
     walk_ = Walk{};
