@@ -2,9 +2,8 @@
 #include "mirror/rejoiner.h"
 
 #include <algorithm>
-#include <cstring>
 
-#include "blockdev/local_member.h"
+#include "blockdev/superblock.h"
 #include "mirror/settlement.h"
 
 namespace gemel::mirror {
@@ -32,6 +31,17 @@ Rejoiner::Rejoiner(Env& env, MemberSet& members, Resync& resync, HealthKeeper& h
 void Rejoiner::stop() {
     stopping_ = true;
     members_.changed().notify_all();
+}
+
+bool Rejoiner::quiet() const {
+    return std::all_of(reopenings_.begin(), reopenings_.end(),
+                       [](const auto& reopening) { return !reopening || reopening->ended(); });
+}
+
+void Rejoiner::let_go() {
+    for (std::unique_ptr<Reopening>& reopening : reopenings_) {
+        Reopening::let_go(std::move(reopening));
+    }
 }
 
 void Rejoiner::hurry(size_t index) {
@@ -72,7 +82,10 @@ uint64_t Rejoiner::next_look_ns() const {
             case MemberState::missing:
             case MemberState::behind:
             case MemberState::adding:
-                if (!slot.leaving) next = std::min(next, std::max(now + 1, patience_[i].due_ns));
+                // One that is being opened says when it has come to its end; nobody may have
+                // listened then.
+                if (slot.leaving || (reopenings_[i] && !reopenings_[i]->ended())) break;
+                next = std::min(next, std::max(now + 1, patience_[i].due_ns));
                 break;
             default: break;
         }
@@ -99,7 +112,7 @@ Task<void> Rejoiner::look_after(size_t index) {
         case MemberState::failed:
         case MemberState::missing:
             release_when_quiet(index);
-            if (!slot.guard && env_.now_ns() >= patience.due_ns) co_await reopen(index);
+            if (!slot.guard && env_.now_ns() >= patience.due_ns) reopen(index);
             break;
         case MemberState::behind:
         case MemberState::adding:
@@ -124,46 +137,33 @@ bool Rejoiner::is_wanted(size_t index) const {
            (slot.state == MemberState::missing || slot.state == MemberState::failed);
 }
 
-Task<void> Rejoiner::reopen(size_t index) {
-    MemberSet::Slot& slot = members_[index];
-    const std::string problem = co_await reopen_at(index, slot.path);
-    if (problem.empty()) {
-        env_.log(LogLevel::info, "event=member_found member=" + slot.path);
-        co_return;
+void Rejoiner::reopen(size_t index) {
+    const MemberSet::Slot& slot = members_[index];
+    if (!reopenings_[index]) {
+        reopenings_[index] = std::make_unique<Reopening>(
+            env_, pool_, members_.changed(),
+            Reopening::Wanted{slot.path, options_.volume, slot.uuid,
+                              blockdev::to_record(members_.layout()), options_.cache_bytes});
     }
+    auto result = reopenings_[index]->take_result();
+    if (!result) return;
+    reopenings_[index].reset();
+    if (!is_wanted(index)) return;  // Then it is closed again.
+    if (result->ok()) return take_back(index, std::move(*result).value());
     wait_longer(index);
-    if (!is_wanted(index) || slot.why == problem) co_return;
+    const std::string& problem = result->error().text;
+    if (slot.why == problem) return;
     env_.log(LogLevel::warning, "event=member_missing why=\"" + problem + "\"");
     members_.move(index, MemberState::missing, problem);
 }
 
-// Empty, or what is the matter.
-Task<std::string> Rejoiner::reopen_at(size_t index, const std::string& path) {
-    Outcome<std::unique_ptr<LocalMember>> opened = co_await LocalMember::open(
-        env_, path, options_.cache_bytes, pool_, members_.layout().superblock_b_offset);
-    MemberSet::Slot& slot = members_[index];
-    if (!is_wanted(index)) co_return "no longer wanted";
-    if (!opened.ok()) co_return opened.error().text;
-    const Superblock& found = opened.value()->superblock();
-    if (found.volume != options_.volume) {
-        co_return path + ": belongs to volume " + found.volume.text() + " (" +
-            blockdev::volume_name(found) + ") now";
-    }
-    if (found.member != slot.uuid) {
-        co_return path + ": is another member (" + found.member.text() + ") now";
-    }
-    const blockdev::GeometryRecord geometry = blockdev::to_record(members_.layout());
-    if (std::memcmp(&found.geometry, &geometry, sizeof geometry) != 0) {
-        co_return path + ": its geometry differs from that of the volume";
-    }
-    const Status claimed = co_await opened.value()->claim();
-    if (!claimed.ok()) co_return path + ": cannot be written: " + claimed.error().text();
-    if (!is_wanted(index)) co_return "no longer wanted";
-    opened.value()->resume_counters(slot.last_counters);
-    members_.take_in(env_, index, std::move(opened).value());
+void Rejoiner::take_back(size_t index, std::unique_ptr<LocalMember> member) {
+    const MemberSet::Slot& slot = members_[index];
+    member->resume_counters(slot.last_counters);
+    members_.take_in(env_, index, std::move(member));
     patience_[index].due_ns = 0;
     members_.move(index, MemberState::behind, slot.why);
-    co_return "";
+    env_.log(LogLevel::info, "event=member_found member=" + slot.path);
 }
 
 Task<void> Rejoiner::bring_back(size_t index) {

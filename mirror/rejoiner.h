@@ -10,6 +10,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "mirror/health_keeper.h"
 #include "mirror/member_failure.h"
 #include "mirror/member_set.h"
+#include "mirror/reopening.h"
 #include "mirror/resync.h"
 
 namespace gemel::mirror {
@@ -34,6 +36,9 @@ public:
     // The background work, until stop().
     Task<void> run();
     void stop();
+    // Whether nothing of it is left with any device; and what is left for good with one that hangs.
+    bool quiet() const;
+    void let_go();
     // Something may have changed for the better: looks for this member at once.
     void hurry(size_t index);
 
@@ -55,8 +60,8 @@ private:
     Task<void> look_after(size_t index);
     void release_when_quiet(size_t index);
     bool is_wanted(size_t index) const;
-    Task<void> reopen(size_t index);
-    Task<std::string> reopen_at(size_t index, const std::string& path);
+    void reopen(size_t index);
+    void take_back(size_t index, std::unique_ptr<blockdev::LocalMember> member);
     Task<void> bring_back(size_t index);
     Task<Status> bring_up_to_date(size_t index);
     Task<Result<ResyncBase>> find_base(size_t index);
@@ -71,6 +76,7 @@ private:
     Options options_;
     FailureSink on_failure_;
     std::array<Patience, blockdev::kMaximumMembers> patience_;
+    std::array<std::unique_ptr<Reopening>, blockdev::kMaximumMembers> reopenings_;
     std::optional<size_t> current_;
     bool stopping_ = false;
 };

@@ -150,6 +150,7 @@ Task<Status> Volume::close(uint64_t deadline_ns) {
         env_.log(LogLevel::warning, name_ + ": a member still hangs; it is left to the kernel");
         static_cast<void>(pool_.release());
     }
+    rejoiner_.let_go();
     members_.let_go(quiet);
     co_return drained;
 }
@@ -188,7 +189,7 @@ bool Volume::is_quiet() const {
     for (size_t i = 0; i < members_.size(); ++i) {
         if (members_[i].guard && !members_[i].guard->quiet()) return false;
     }
-    return sequencer_.quiet();
+    return sequencer_.quiet() && rejoiner_.quiet();
 }
 
 VolumeReport Volume::report() const {

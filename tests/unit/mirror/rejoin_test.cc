@@ -343,6 +343,45 @@ TEST_F(RejoinTest, AMemberThatFailsWhileItReturnsReturnsLater) {
     EXPECT_GT(failed, 20u);
 }
 
+// Nobody counts on it: neither the other members that return, nor who closes the volume.
+TEST_F(RejoinTest, ADeviceThatHangsWhileItIsReopenedHoldsUpNobody) {
+    make({.members = 3});
+    ASSERT_TRUE(world().fill(0, 64 << 10, 5).ok());
+    world().drive(1).faults.dead = true;
+    ASSERT_TRUE(world().fill(4096, 4096, 6).ok());
+    ASSERT_EQ(state(1), "failed");
+    world().drive(1).faults.dead = false;
+    world().drive(1).faults.hung = true;
+    world().store.world.run_for(100 * kSecond);
+    EXPECT_NE(state(1), "in-sync");
+    take_offline(2);
+    ASSERT_TRUE(world().fill(8192, 4096, 7).ok());
+    bring_online(2);
+    wait_in_sync(2);
+    const uint64_t began = world().store.world.now_ns();
+    EXPECT_TRUE(world().close(5 * kSecond).ok());
+    EXPECT_LE(world().store.world.now_ns() - began, 10 * kSecond);
+    world().store.world.kill(*world().store.env);  // What still hangs keeps all it may come to.
+    world().drive(1).release();
+    world().store.restart();
+    world().open();
+    wait_in_sync(1);
+    expect_members_alike();
+}
+
+TEST_F(RejoinTest, AMemberWhoseReopeningHungReturnsOnceItHasAnswered) {
+    make();
+    ASSERT_TRUE(world().fill(0, 64 << 10, 5).ok());
+    world().drive(1).faults.dead = true;
+    ASSERT_TRUE(world().fill(4096, 4096, 6).ok());
+    world().drive(1).faults.dead = false;
+    world().drive(1).faults.hung = true;
+    world().store.world.run_for(100 * kSecond);
+    world().drive(1).release();
+    wait_in_sync(1);
+    expect_members_alike();
+}
+
 TEST_F(RejoinTest, TheResyncSurvivesTheFailureOfItsSource) {
     make({.members = 3});
     ASSERT_TRUE(world().fill(0, 4 << 20, 5).ok());
