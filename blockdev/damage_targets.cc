@@ -57,7 +57,7 @@ public:
           reading_(reading),
           superblock_(*reading.superblock),
           options_(options),
-          layout_(from_record(superblock_.geometry)) {}
+          layout_(layout_of(superblock_)) {}
 
     Task<Targets> run() {
         co_await list_superblocks();

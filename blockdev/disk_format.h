@@ -57,10 +57,14 @@ enum class ConfiguredState : uint32_t {
     spare = 4,    // Holds nothing; takes the place of one that fails.
 };
 
+// A spare stands in for regular ones while they are away, and holds nothing in between.
+enum class MemberRole : uint16_t { regular = 0, spare = 1 };
+
 struct ConfiguredMember {
     Uuid uuid;
-    le32 state;  // ConfiguredState
-    le32 reserved;
+    le32 state;     // ConfiguredState
+    le16 role;      // MemberRole
+    le16 replaces;  // Place, from 1, of whom leaves the list once this one is in sync; 0: nobody.
 };
 static_assert(sizeof(ConfiguredMember) == 24);
 
@@ -69,10 +73,11 @@ struct ConfigurationRecord {
     le64 version;  // Counts changes within the epoch.
     le32 mode;     // ConsistencyMode
     le32 member_count;
+    le64 volume_size;  // Bytes; grows online.
     ConfiguredMember members[kMaximumMembers];
 };
-static_assert(sizeof(ConfigurationRecord) == 440);
-static_assert(offsetof(ConfigurationRecord, members) == 56);
+static_assert(sizeof(ConfigurationRecord) == 448);
+static_assert(offsetof(ConfigurationRecord, members) == 64);
 
 // The witness file: the newest configuration and nothing else.
 struct WitnessRecord {
@@ -82,7 +87,7 @@ struct WitnessRecord {
     Uuid volume;
     ConfigurationRecord configuration;
 };
-static_assert(sizeof(WitnessRecord) == 472);
+static_assert(sizeof(WitnessRecord) == 480);
 
 // --- Checksum pages and their index
 
@@ -138,9 +143,9 @@ struct LogTail {
 };
 static_assert(sizeof(LogTail) == 24);
 
+// Fixed for the life of a member. How much of it is in use the configuration says.
 struct GeometryRecord {
-    le64 volume_size;
-    le64 maximum_size;  // What the tables were laid out for.
+    le64 maximum_size;  // Of the volume: what the tables were laid out for.
     le64 log_offset;
     le64 log_size;
     le64 root_offset;      // Level 2 of the index, two slots a page.
@@ -151,7 +156,7 @@ struct GeometryRecord {
     le32 log_limit;  // Writes up to this many bytes are atomic.
     le32 flags;      // kPreallocated
 };
-static_assert(sizeof(GeometryRecord) == 80);
+static_assert(sizeof(GeometryRecord) == 72);
 inline constexpr uint32_t kPreallocated = 1;
 
 enum class ResyncState : uint32_t { none = 0, running = 1 };
@@ -194,9 +199,9 @@ struct Superblock {
 };
 static_assert(offsetof(Superblock, member) == 32);
 static_assert(offsetof(Superblock, geometry) == 136);
-static_assert(offsetof(Superblock, secret) == 216);
-static_assert(offsetof(Superblock, tail) == 248);
-static_assert(offsetof(Superblock, configuration) == 272);
+static_assert(offsetof(Superblock, secret) == 208);
+static_assert(offsetof(Superblock, tail) == 240);
+static_assert(offsetof(Superblock, configuration) == 264);
 static_assert(offsetof(Superblock, epochs) == 720);
 static_assert(offsetof(Superblock, roots) == 3280);
 static_assert(offsetof(Superblock, resync) == 11472);

@@ -15,9 +15,10 @@ constexpr uint64_t kFillSize = 4 * kMiB;
 static_assert(kMinimumLogSize % kFillSize == 0);
 
 // Zeros that are really written, so that later log writes never change the file's extents.
-Task<Status> fill_with_zeros(Disk& disk, uint64_t offset, uint64_t length) {
+Task<Status> fill_with_zeros(Disk& disk, uint64_t offset, uint64_t length, const bool* cancelled) {
     AlignedBytes zeros = allocate_zeroed(kFillSize);
     for (uint64_t done = 0; done < length; done += kFillSize) {
+        if (cancelled != nullptr && *cancelled) co_return Error{Errc::closed, 0, "cancelled"};
         const uint64_t part = std::min(kFillSize, length - done);
         const Status status = co_await disk.write(offset + done, {zeros.get(), part});
         if (!status.ok()) co_return status;
@@ -76,7 +77,8 @@ uint64_t largest_volume(uint64_t device_size, uint64_t maximum_size, uint64_t lo
     return round_down(device_size - layout.home_offset, kBlockSize);
 }
 
-Task<Status> prepare_member(Env&, Disk& disk, const Layout& layout, bool force) {
+Task<Status> prepare_member(Env&, Disk& disk, const Layout& layout, bool force,
+                            const bool* cancelled) {
     const bool is_file = !disk.traits().is_block_device;
     if (is_file && force) {
         const Status emptied = disk.resize(0);
@@ -87,7 +89,7 @@ Task<Status> prepare_member(Env&, Disk& disk, const Layout& layout, bool force) 
         if (!sized.ok()) co_return sized;
     }
     // The old superblock goes first: a crash from here on leaves no half-right member.
-    Status status = co_await fill_with_zeros(disk, 0, kLogOffset + layout.log_size);
+    Status status = co_await fill_with_zeros(disk, 0, kLogOffset + layout.log_size, cancelled);
     if (status.ok() && layout.preallocated) {
         status =
             co_await disk.zero(layout.root_offset, layout.superblock_b_offset - layout.root_offset);
@@ -119,10 +121,17 @@ Task<Status> finish_member(Env& env, Disk& disk, const Layout& layout,
     superblock->tail.ring_offset = 0;
     superblock->tail.sequence = epoch.first_sequence;
     superblock->tail.previous_hash = chain_start(epoch.id, epoch.previous_hash);
+    CHECK(configuration.volume_size == layout.volume_size);
     superblock->configuration = configuration;
     superblock->epoch_count = 1;
     superblock->epochs[0] = epoch;
     superblock->root_count = static_cast<uint32_t>(layout.root_pages());
+    for (uint32_t i = 0; i < configuration.member_count; ++i) {
+        const ConfiguredMember& listed = configuration.members[i];
+        if (listed.uuid != identity.member) continue;
+        if (listed.state == static_cast<uint32_t>(ConfiguredState::in_sync)) continue;
+        superblock->resync.state = static_cast<uint32_t>(ResyncState::running);
+    }
     const Status owned = co_await write_owner(env, disk, *superblock, false);
     if (!owned.ok()) co_return owned;
     SuperblockStore store(disk, std::move(superblock));

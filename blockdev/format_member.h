@@ -31,8 +31,9 @@ Task<Outcome<NewMember>> open_new_member(Env& env, std::string path, bool force)
 uint64_t largest_volume(uint64_t device_size, uint64_t maximum_size, uint64_t log_size);
 
 // Writes the empty log ring and clears what must read as zero. The old content is lost from here
-// on.
-Task<Status> prepare_member(Env& env, Disk& disk, const Layout& layout, bool force);
+// on. Ends early with Errc::closed once `*cancelled`.
+Task<Status> prepare_member(Env& env, Disk& disk, const Layout& layout, bool force,
+                            const bool* cancelled = nullptr);
 
 struct MemberIdentity {
     Uuid member;
@@ -45,7 +46,9 @@ struct MemberIdentity {
 // was there is as it was. Closes the member. Devices keep what was written to them.
 Status abandon_member(Env& env, NewMember& member);
 
-// Writes owner record and superblocks, and makes all of it durable: the member exists.
+// Writes owner record and superblocks, and makes all of it durable: the member exists. If the
+// configuration does not have it in sync it says so of itself: it holds nothing, and is to be
+// brought up to date.
 Task<Status> finish_member(Env& env, Disk& disk, const Layout& layout,
                            const MemberIdentity& identity,
                            const ConfigurationRecord& configuration);

@@ -114,7 +114,7 @@ Task<Outcome<void>> Injector::find_targets() {
     const Superblock& superblock = *reading.value().superblock;
     done_.member = superblock.member;
     done_.volume = superblock.volume;
-    layout_ = from_record(superblock.geometry);
+    layout_ = layout_of(superblock);
     const bool empty = std::all_of(targets_.begin(), targets_.end(),
                                    [](const TargetList& list) { return list.left() == 0; });
     if (empty) co_return nothing_there();

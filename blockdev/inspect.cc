@@ -64,7 +64,7 @@ Task<Result<uint64_t>> last_logged(Disk& disk, const Superblock& superblock) {
     MemberInspection found;
     found.superblock = make_superblock_buffer();
     *found.superblock = superblock;
-    found.layout = from_record(superblock.geometry);
+    found.layout = layout_of(superblock);
     const Status walked = co_await walk_log(disk, found);
     if (!walked.ok()) co_return walked.error();
     co_return found.log_last_sequence;
@@ -83,7 +83,7 @@ Task<Outcome<MemberInspection>> inspect_member(Env& env, std::string path) {
     out.superblock = std::move(reading.value().superblock);
     out.superblock_a_fault = reading.value().fault_a;
     out.superblock_b_fault = reading.value().fault_b;
-    out.layout = from_record(out.superblock->geometry);
+    out.layout = layout_of(*out.superblock);
     if (const std::unique_ptr<OwnerRecord> owner = co_await read_owner(disk)) {
         out.owner_pid = owner->pid;
         const ProcessId process{

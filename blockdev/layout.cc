@@ -24,7 +24,6 @@ Layout make_layout(uint64_t volume_size, uint64_t maximum_size, uint64_t log_siz
 
 GeometryRecord to_record(const Layout& layout) {
     GeometryRecord record{};
-    record.volume_size = layout.volume_size;
     record.maximum_size = layout.maximum_size;
     record.log_offset = kLogOffset;
     record.log_size = layout.log_size;
@@ -39,11 +38,9 @@ GeometryRecord to_record(const Layout& layout) {
 }
 
 const char* geometry_fault(const GeometryRecord& record) {
-    const uint64_t volume = record.volume_size;
     const uint64_t maximum = record.maximum_size;
     const uint64_t log = record.log_size;
-    if (volume == 0 || volume % kBlockSize != 0) return "volume size";
-    if (maximum < volume || maximum > kMaximumVolumeSize) return "maximum size";
+    if (maximum < kBlockSize || maximum > kMaximumVolumeSize) return "maximum size";
     if (log % kMiB != 0 || log < kMinimumLogSize || log > kMaximumLogSize) return "log size";
     if (record.log_limit == 0 || record.log_limit % kBlockSize != 0 ||
         record.log_limit >= kMaximumPayloadBlocks * kBlockSize) {
@@ -51,7 +48,7 @@ const char* geometry_fault(const GeometryRecord& record) {
     }
     if ((record.flags & ~kPreallocated) != 0) return "geometry flags";
     // The offsets follow from the sizes; stored so that other tools need not know the arithmetic.
-    const Layout expected = make_layout(volume, maximum, log);
+    const Layout expected = make_layout(kBlockSize, maximum, log);
     if (record.log_offset != kLogOffset || record.root_offset != expected.root_offset ||
         record.index_offset != expected.index_offset ||
         record.checksum_offset != expected.checksum_offset ||
@@ -62,9 +59,9 @@ const char* geometry_fault(const GeometryRecord& record) {
     return nullptr;
 }
 
-Layout from_record(const GeometryRecord& record) {
+Layout from_record(const GeometryRecord& record, uint64_t volume_size) {
     CHECK(geometry_fault(record) == nullptr);
-    Layout layout = make_layout(record.volume_size, record.maximum_size, record.log_size);
+    Layout layout = make_layout(volume_size, record.maximum_size, record.log_size);
     layout.log_limit = record.log_limit;
     layout.preallocated = (record.flags & kPreallocated) != 0;
     return layout;

@@ -58,7 +58,7 @@ GeometryRecord to_record(const Layout& layout);
 
 // Checks a record from disk against the arithmetic above. Returns the first broken rule, or null.
 const char* geometry_fault(const GeometryRecord& record);
-// Only for a record without fault.
-Layout from_record(const GeometryRecord& record);
+// Only for a record without fault, and a size that it has room for.
+Layout from_record(const GeometryRecord& record, uint64_t volume_size);
 
 }  // namespace gemel::blockdev

@@ -21,7 +21,7 @@ Task<Outcome<std::unique_ptr<LocalMember>>> LocalMember::open(Env& env, std::str
     if (!locked.ok()) co_return locked.error();
     Outcome<SuperblockReading> reading = co_await read_superblocks(*disk, superblock_b);
     if (!reading.ok()) co_return reading.error();
-    const uint64_t needed = from_record(reading.value().superblock->geometry).member_size();
+    const uint64_t needed = layout_of(*reading.value().superblock).member_size();
     if (disk->size() < needed) {
         co_return Problem{Errc::corrupt, path + ": truncated: it has " +
                                              std::to_string(disk->size()) + " bytes and needs " +
@@ -41,7 +41,7 @@ LocalMember::LocalMember(Env& env, std::unique_ptr<WatchedDisk> disk,
                          BufferPool& pool)
     : env_(env),
       disk_(std::move(disk)),
-      layout_(from_record(superblock->geometry)),
+      layout_(layout_of(*superblock)),
       hasher_(superblock->secret),
       superblocks_(*disk_, std::move(superblock)),
       table_(env, *disk_, layout_, superblocks_.current().member, cache_bytes),

@@ -97,7 +97,7 @@ Task<Outcome<Target>> open_target(Env& env, std::string path, Uuid member) {
 Task<Outcome<RecordingSummary>> copy_member(Env& env, Disk& member, const Superblock& superblock,
                                             Disk& file) {
     const std::string path = file.traits().path;
-    const Layout layout = from_record(superblock.geometry);
+    const Layout layout = layout_of(superblock);
     RecordingHeader header{};
     header.magic = kRecordingMagic;
     header.version = kRecordingVersion;

@@ -38,6 +38,9 @@ const char* configuration_fault(const ConfigurationRecord& configuration) {
     if (configuration.mode != static_cast<uint32_t>(ConsistencyMode::sync)) {
         return "consistency mode";
     }
+    if (configuration.volume_size == 0 || configuration.volume_size % kBlockSize != 0) {
+        return "volume size";
+    }
     if (configuration.epoch.number == 0 || configuration.epoch.id.is_nil() ||
         configuration.epoch.first_sequence == 0) {
         return "epoch";
@@ -45,10 +48,11 @@ const char* configuration_fault(const ConfigurationRecord& configuration) {
     uint32_t in_sync = 0;
     for (uint32_t i = 0; i < count; ++i) {
         const ConfiguredMember& member = configuration.members[i];
-        if (member.uuid.is_nil() || member.reserved != 0 ||
+        if (member.uuid.is_nil() || member.role > static_cast<uint16_t>(MemberRole::spare) ||
             member.state > static_cast<uint32_t>(ConfiguredState::spare)) {
             return "configured member";
         }
+        if (member.replaces > count || member.replaces == i + 1) return "replaced member";
         in_sync += member.state == static_cast<uint32_t>(ConfiguredState::in_sync) ? 1 : 0;
         for (uint32_t j = 0; j < i; ++j) {
             if (configuration.members[j].uuid == member.uuid) return "member listed twice";
@@ -99,7 +103,10 @@ const char* superblock_fault(const Superblock& superblock, uint64_t offset) {
     if (superblock.epoch_count == 0 || superblock.epoch_count > kEpochHistory) {
         return "epoch history";
     }
-    const Layout layout = from_record(superblock.geometry);
+    if (superblock.configuration.volume_size > superblock.geometry.maximum_size) {
+        return "volume size";
+    }
+    const Layout layout = layout_of(superblock);
     if (superblock.root_count != layout.root_pages()) return "roots";
     return resync_fault(superblock.resync, layout.volume_pages());
 }
@@ -107,6 +114,10 @@ const char* superblock_fault(const Superblock& superblock, uint64_t offset) {
 void seal_superblock(Superblock& superblock, uint64_t offset) {
     superblock.checksum = superblock_checksum(superblock, offset);
     CHECK(superblock_fault(superblock, offset) == nullptr);
+}
+
+Layout layout_of(const Superblock& superblock) {
+    return from_record(superblock.geometry, superblock.configuration.volume_size);
 }
 
 std::string volume_name(const Superblock& superblock) {

@@ -66,6 +66,8 @@ private:
 void seal_superblock(Superblock& superblock, uint64_t offset);
 
 std::string volume_name(const Superblock& superblock);
+// Where everything lies on the member of this (valid) superblock.
+Layout layout_of(const Superblock& superblock);
 std::unique_ptr<Superblock> make_superblock_buffer();
 
 }  // namespace gemel::blockdev

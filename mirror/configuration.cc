@@ -9,15 +9,18 @@
 namespace gemel::mirror {
 
 using blockdev::ConfigurationRecord;
+using blockdev::ConfiguredState;
 using blockdev::WitnessRecord;
 
-ConfigurationRecord first_configuration(Env& env, std::span<const Uuid> members) {
+ConfigurationRecord first_configuration(Env& env, std::span<const Uuid> members,
+                                        uint64_t volume_size) {
     CHECK(!members.empty() && members.size() <= blockdev::kMaximumMembers);
     ConfigurationRecord configuration{};
     configuration.epoch.number = 1;
     configuration.epoch.id = make_uuid(env);
     configuration.epoch.first_sequence = 1;
     configuration.version = 1;
+    configuration.volume_size = volume_size;
     configuration.member_count = static_cast<uint32_t>(members.size());
     for (size_t i = 0; i < members.size(); ++i) configuration.members[i].uuid = members[i];
     CHECK(blockdev::configuration_fault(configuration) == nullptr);
@@ -33,6 +36,15 @@ ConfigurationRecord next_epoch(Env& env, const ConfigurationRecord& current,
     next.epoch.previous_hash = previous_hash;
     next.version = 1;
     return next;
+}
+
+std::optional<ConfiguredState> state_in(const ConfigurationRecord& configuration,
+                                        const Uuid& member) {
+    for (uint32_t i = 0; i < configuration.member_count; ++i) {
+        if (configuration.members[i].uuid != member) continue;
+        return static_cast<ConfiguredState>(configuration.members[i].state.get());
+    }
+    return std::nullopt;
 }
 
 namespace {

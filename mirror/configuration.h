@@ -13,10 +13,18 @@
 namespace gemel::mirror {
 
 // The first configuration of a new volume.
-blockdev::ConfigurationRecord first_configuration(Env& env, std::span<const Uuid> members);
+blockdev::ConfigurationRecord first_configuration(Env& env, std::span<const Uuid> members,
+                                                  uint64_t volume_size);
 // The one after `current`: a new epoch that begins after the batch with `previous_hash`.
 blockdev::ConfigurationRecord next_epoch(Env& env, const blockdev::ConfigurationRecord& current,
                                          uint64_t first_sequence, uint64_t previous_hash);
+
+// How a configuration lists a member; nothing: not at all.
+std::optional<blockdev::ConfiguredState> state_in(
+    const blockdev::ConfigurationRecord& configuration, const Uuid& member);
+inline bool in_sync_in(const blockdev::ConfigurationRecord& configuration, const Uuid& member) {
+    return state_in(configuration, member) == blockdev::ConfiguredState::in_sync;
+}
 
 struct WitnessReading {
     std::optional<blockdev::ConfigurationRecord> configuration;  // Nothing: none to go by.

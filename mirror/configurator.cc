@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mirror/configurator.h"
 
+#include <array>
+#include <cstring>
+
 #include "blockdev/assert.h"
 #include "blockdev/superblock.h"
 #include "mirror/configuration.h"
@@ -8,7 +11,18 @@
 namespace gemel::mirror {
 
 using blockdev::ConfigurationRecord;
+using blockdev::ConfiguredMember;
 using blockdev::ConfiguredState;
+using blockdev::MemberRole;
+
+namespace {
+
+bool says_the_same(ConfigurationRecord a, const ConfigurationRecord& b) {
+    a.version = b.version;
+    return std::memcmp(&a, &b, sizeof a) == 0;
+}
+
+}  // namespace
 
 Configurator::Configurator(Env& env, MemberSet& members, Options options, FailureSink on_failure)
     : env_(env),
@@ -17,39 +31,65 @@ Configurator::Configurator(Env& env, MemberSet& members, Options options, Failur
       on_failure_(std::move(on_failure)),
       mutex_(env),
       in_force_(options_.in_force),
+      volume_size_(in_force_.volume_size),
       last_version_(in_force_.version) {}
+
+// Its successor has been brought up to date: one configuration lists that and leaves this one out.
+bool Configurator::is_replaced(size_t index) const {
+    for (size_t i = 0; i < members_.size(); ++i) {
+        const MemberSet::Slot& slot = members_[i];
+        if (slot.admitting && !slot.leaving && slot.replaces == index) return true;
+    }
+    return false;
+}
+
+bool Configurator::is_wanted(size_t index) const {
+    const MemberSet::Slot& slot = members_[index];
+    return members_.is_member(index) && slot.leaving != MemberState::removed && !is_replaced(index);
+}
 
 ConfiguredState Configurator::wanted(size_t index) const {
     const MemberSet::Slot& slot = members_[index];
-    if (slot.leaving) return configured_as(*slot.leaving);
-    return slot.admitting ? ConfiguredState::in_sync : configured_as(slot.state);
+    if (slot.admitting && !slot.leaving) return ConfiguredState::in_sync;
+    const ConfiguredState state = configured_as(slot.leaving.value_or(slot.state));
+    const bool idle = slot.is_spare && !slot.stands_in && state != ConfiguredState::offline;
+    return idle ? ConfiguredState::spare : state;
 }
 
 ConfigurationRecord Configurator::next() const {
     ConfigurationRecord configuration = in_force_;
     configuration.version = last_version_ + 1;
-    configuration.member_count = static_cast<uint32_t>(members_.size());
+    configuration.volume_size = volume_size_;
+    std::array<uint16_t, blockdev::kMaximumMembers> places{};  // Counted from 1; 0: not listed.
+    uint16_t count = 0;
     for (size_t i = 0; i < members_.size(); ++i) {
-        configuration.members[i].uuid = members_[i].uuid;
-        configuration.members[i].state = static_cast<uint32_t>(wanted(i));
+        if (is_wanted(i)) places[i] = ++count;
+    }
+    configuration.member_count = count;
+    for (ConfiguredMember& listed : configuration.members) listed = ConfiguredMember{};
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (places[i] == 0) continue;
+        const MemberSet::Slot& slot = members_[i];
+        ConfiguredMember& listed = configuration.members[places[i] - 1];
+        listed.uuid = slot.uuid;
+        listed.state = static_cast<uint32_t>(wanted(i));
+        listed.role =
+            static_cast<uint16_t>(slot.is_spare ? MemberRole::spare : MemberRole::regular);
+        listed.replaces = slot.replaces ? places[*slot.replaces] : uint16_t{0};
     }
     return configuration;
 }
 
-bool Configurator::wants_change() const {
-    if (undecided_ || in_force_.member_count != members_.size()) return true;
-    for (size_t i = 0; i < members_.size(); ++i) {
-        const auto state = static_cast<ConfiguredState>(in_force_.members[i].state.get());
-        if (state != wanted(i)) return true;
-    }
-    return false;
+std::optional<ConfiguredState> Configurator::listed_as(const Uuid& member) const {
+    return state_in(in_force_, member);
 }
 
 Task<Status> Configurator::apply() {
     co_await mutex_.lock();
     Status status;
-    while (status.ok() && wants_change()) {
+    while (status.ok()) {
         const ConfigurationRecord configuration = next();
+        if (!undecided_ && says_the_same(configuration, in_force_)) break;
         if (blockdev::configuration_fault(configuration) != nullptr) {
             status = Error{Errc::io, 0, "no member in sync is left"};
             break;
@@ -68,9 +108,9 @@ Task<Status> Configurator::apply() {
 Task<Status> Configurator::change(ConfigurationRecord configuration) {
     write_failed_ = false;
     Scope scope(env_);
-    for (uint32_t i = 0; i < configuration.member_count; ++i) {
-        const auto state = static_cast<ConfiguredState>(configuration.members[i].state.get());
-        if (state == ConfiguredState::in_sync) scope.start(write_member(i, configuration));
+    for (size_t i = 0; i < members_.size(); ++i) {
+        const bool counts = state_in(configuration, members_[i].uuid) == ConfiguredState::in_sync;
+        if (counts || members_.flows(i)) scope.start(write_member(i, counts, configuration));
     }
     co_await scope.join();
     if (unmasked_) co_return *unmasked_;
@@ -83,11 +123,15 @@ Task<Status> Configurator::change(ConfigurationRecord configuration) {
     co_return Status::success();
 }
 
-Task<void> Configurator::write_member(size_t index, const ConfigurationRecord& configuration) {
+// One that is only on its way to being in sync gets it as well: its log may hold what an older
+// configuration has no room for.
+Task<void> Configurator::write_member(size_t index, bool counts,
+                                      const ConfigurationRecord& configuration) {
     const Status written = co_await members_.member(index).write_configuration(configuration);
     if (written.ok()) co_return;
-    write_failed_ = true;
     on_failure_({index, "writing the configuration", written.error()});
+    if (!counts) co_return;
+    write_failed_ = true;
     if (!members_[index].leaving) unmasked_ = written.error();
 }
 
@@ -107,15 +151,25 @@ Task<Status> Configurator::write_witness_patiently(const ConfigurationRecord& co
 // next change, which excludes it.
 void Configurator::follow() {
     for (size_t i = 0; i < members_.size(); ++i) {
-        MemberSet::Slot& slot = members_[i];
-        const auto state = static_cast<ConfiguredState>(in_force_.members[i].state.get());
-        const std::optional<MemberState> leaving = slot.leaving;
-        if (state == ConfiguredState::in_sync && slot.admitting) {
-            members_.move(i, MemberState::in_sync);
-            slot.leaving = leaving;
-        } else if (state != ConfiguredState::in_sync && leaving) {
-            members_.move(i, *leaving, slot.why);
-        }
+        if (members_.is_member(i)) follow(i, state_in(in_force_, members_[i].uuid));
+    }
+}
+
+void Configurator::follow(size_t index, std::optional<ConfiguredState> state) {
+    MemberSet::Slot& slot = members_[index];
+    const std::optional<MemberState> leaving = slot.leaving;
+    if (!state) {
+        if (!slot.listed) return;  // It is new; the next configuration has it.
+        if (slot.guard && !leaving) members_.give_up(index, MemberState::removed, "replaced");
+        return members_.move(index, MemberState::removed);
+    }
+    slot.listed = true;
+    if (slot.replaces && !state_in(in_force_, members_[*slot.replaces].uuid)) slot.replaces.reset();
+    if (*state == ConfiguredState::in_sync && slot.admitting) {
+        members_.move(index, MemberState::in_sync);
+        slot.leaving = leaving;
+    } else if (*state != ConfiguredState::in_sync && leaving) {
+        members_.move(index, *leaving, slot.why);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "blockdev/local_member.h"
 #include "mirror/configuration.h"
 #include "mirror/member_search.h"
+#include "mirror/new_member.h"
 #include "mirror/settlement.h"
 #include "mirror/start_rules.h"
 
@@ -70,39 +71,6 @@ Layout layout_for(const CreateOptions& options) {
     return layout;
 }
 
-// Everything that can be found out before any member is changed.
-std::optional<Problem> check_room(const std::vector<NewMember>& members, const Layout& layout) {
-    for (const NewMember& member : members) {
-        const std::string& path = member.path;
-        if (member.disk->traits().is_block_device) {
-            if (member.disk->size() >= layout.member_size()) continue;
-            const uint64_t fits =
-                blockdev::largest_volume(member.disk->size(), layout.maximum_size, layout.log_size);
-            return Problem{Errc::no_space,
-                           path + ": too small: it has " + std::to_string(member.disk->size()) +
-                               " bytes and needs " + std::to_string(layout.member_size()) +
-                               "; a volume of up to " + std::to_string(fits) + " bytes would fit"};
-        }
-        const Result<uint64_t> free = member.disk->free_bytes();
-        if (!free.ok()) return Problem{free.error().code, path + ": " + free.error().text()};
-        const uint64_t each =
-            layout.log_size + blockdev::kMiB + (layout.preallocated ? layout.volume_size : 0);
-        const auto sharing =
-            static_cast<uint64_t>(std::count_if(members.begin(), members.end(), [&](const auto& m) {
-                return !m.disk->traits().is_block_device &&
-                       m.disk->traits().file_system == member.disk->traits().file_system;
-            }));
-        if (free.value() / sharing < each) {
-            return Problem{Errc::no_space, path + ": its file system has " +
-                                               std::to_string(free.value()) +
-                                               " bytes free and the " + std::to_string(sharing) +
-                                               " new members on it need at least " +
-                                               std::to_string(each) + " each"};
-        }
-    }
-    return std::nullopt;
-}
-
 Task<std::optional<Problem>> open_all(Env& env, const CreateOptions& options,
                                       std::vector<NewMember>& members) {
     for (const std::string& path : options.members) {
@@ -126,7 +94,7 @@ Task<std::optional<Problem>> format_all(Env& env, const CreateOptions& options,
     }
     std::vector<Uuid> uuids;
     for (const MemberDescription& member : description.members) uuids.push_back(member.uuid);
-    const ConfigurationRecord configuration = first_configuration(env, uuids);
+    const ConfigurationRecord configuration = first_configuration(env, uuids, layout.volume_size);
     MemberIdentity identity;
     identity.volume = description.uuid;
     identity.name = description.name;
@@ -263,7 +231,7 @@ Task<Outcome<VolumeDescription>> assemble_volume(Env& env, std::vector<std::stri
     VolumeDescription description;
     description.name = blockdev::volume_name(first);
     description.uuid = first.volume;
-    description.size = first.geometry.volume_size;
+    description.size = first.configuration.volume_size;
     description.witness_path = witness_path;
     for (const auto& member : members) {
         description.members.push_back({member->path(), member->superblock().member});

@@ -41,6 +41,15 @@ void HealthKeeper::take_over(size_t member) {
     events_[member] = {health.last_event, health.last_event_s};
 }
 
+void HealthKeeper::forget(size_t member) {
+    damage_[member] = {};
+    events_[member] = {};
+    for (size_t cause = 0; cause < kDamageCauses; ++cause) {
+        found_counts_[cause] -= std::min(found_counts_[cause], found_[member][cause].size());
+    }
+    found_[member] = {};
+}
+
 void HealthKeeper::note(size_t member, const std::string& event) {
     env_.log(LogLevel::warning, event + " member=" + members_[member].path);
     events_[member] = {event, env_.wall_clock_s()};

@@ -31,6 +31,9 @@ public:
     // A member has come in: takes over what it remembers of itself.
     void take_over(size_t member);
 
+    // Another member gets this place.
+    void forget(size_t member);
+
     // What the members remember. Lists of unrecoverable blocks are put together.
     const DamageCounts& damage(size_t member) const { return damage_[member]; }
     const std::string& last_event(size_t member) const { return events_[member].text; }

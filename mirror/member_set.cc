@@ -31,6 +31,25 @@ MemberSet::Slot& MemberSet::add(Uuid uuid, std::string path) {
     return slot;
 }
 
+bool MemberSet::is_vacant(size_t index) const {
+    const Slot& slot = *slots_[index];
+    return slot.state == MemberState::removed && !slot.guard && slot.reads_in_flight == 0;
+}
+
+MemberSet::Slot& MemberSet::settle_in(size_t index, Uuid uuid, std::string path,
+                                      MemberState state) {
+    if (index == size()) { add(uuid, path).state = MemberState::removed; }
+    Slot& slot = *slots_[index];
+    CHECK(is_vacant(index));
+    slot = Slot{};
+    slot.uuid = uuid;
+    slot.path = std::move(path);
+    slot.state = MemberState::removed;
+    slot.listed = false;
+    move(index, state);
+    return slot;
+}
+
 void MemberSet::take_in(Env& env, size_t index, std::unique_ptr<Member> member) {
     Slot& slot = *slots_[index];
     CHECK(!slot.guard);
@@ -69,6 +88,7 @@ void MemberSet::move(size_t index, MemberState state, std::string why) {
         slot.joined = false;
         slot.checkpoints = false;
     }
+    if (state == MemberState::removed) slot.listed = false;
     changed_.notify_all();
     if (before != state && on_move_) on_move_(index, before, state);
 }

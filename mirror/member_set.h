@@ -2,7 +2,8 @@
 //
 // MemberSet: the members of a volume in the order of its configuration, what each one is at the
 // moment, and who waits for changes of that. Everything that works on members asks here which ones
-// it may use; an index names the same member as long as the volume is open.
+// it may use; an index names the same member as long as that is one. The place of a removed member
+// goes to a new one once nothing is left of it.
 //
 // A member that has failed is given up at once: it gets no more work, and every call to it ends.
 // But it counts until a configuration without it is in force, so that nothing is acknowledged
@@ -36,6 +37,11 @@ public:
         bool joined = false;       // Gets every new batch,
         bool checkpoints = false;  // and may bring its log home.
         bool admitting = false;    // Acknowledgements wait for it already.
+        bool listed = true;        // By the configuration in force.
+        bool is_spare = false;     // By its role; and whether it is
+        bool stands_in = false;    // needed at present, in place of a regular one.
+        // The member that leaves once this one is in sync.
+        std::optional<size_t> replaces;
         uint32_t reads_in_flight = 0;
         blockdev::MemberCounters last_counters;  // When it was retired.
         std::unique_ptr<GuardedMember> guard;    // What `member` is, but in tests.
@@ -55,6 +61,14 @@ public:
     const Slot& operator[](size_t index) const { return *slots_[index]; }
     blockdev::Member& member(size_t index) const { return *slots_[index]->member; }
     Slot& add(Uuid uuid, std::string path);
+    // Whether nothing is left of the removed member that had this place.
+    bool is_vacant(size_t index) const;
+    // Puts a new member in a vacant place, or a new one (`index` is size()). It is not listed so
+    // far, nor taken in.
+    Slot& settle_in(size_t index, Uuid uuid, std::string path, MemberState state);
+    bool is_member(size_t index) const { return slots_[index]->state != MemberState::removed; }
+    // The volume has become larger.
+    void set_volume_size(uint64_t size) { layout_.volume_size = size; }
 
     // Puts the member in its place, behind a guard. A flush that fails on it is reported.
     void take_in(Env& env, size_t index, std::unique_ptr<blockdev::Member> member);

@@ -11,8 +11,8 @@ using enum MemberState;
 namespace {
 
 constexpr std::array<const char*, kMemberStates> kNames = {
-    "in-sync", "lagging", "behind",  "resyncing", "adding",
-    "offline", "failed",  "missing", "diverged",  "spare"};
+    "in-sync", "lagging", "behind",   "resyncing", "adding", "offline",
+    "failed",  "missing", "diverged", "spare",     "removed"};
 
 constexpr uint32_t set_of(std::initializer_list<MemberState> states) {
     uint32_t bits = 0;
@@ -27,22 +27,36 @@ constexpr uint32_t set_of(std::initializer_list<MemberState> states) {
 //   failed     all its requests have ended and it could be opened again; or it is gone for good
 //   missing    it is there again
 //   diverged   the operator has discarded its changes
+//   spare      somebody has failed, and it takes the place; it leaves that again from any state
+// The operator may remove any of them; another member gets the place then.
 constexpr std::array<uint32_t, kMemberStates> kMoves = {
-    /* in_sync   */ set_of({lagging, failed, offline}),
-    /* lagging   */ set_of({in_sync, behind, failed, offline}),
-    /* behind    */ set_of({resyncing, adding, diverged, failed, missing, offline}),
-    /* resyncing */ set_of({in_sync, behind, failed, offline}),
-    /* adding    */ set_of({in_sync, behind, failed, offline}),
-    /* offline   */ set_of({behind, missing, diverged, failed}),
-    /* failed    */ set_of({behind, missing, diverged, offline}),
-    /* missing   */ set_of({behind, diverged, offline, failed}),
-    /* diverged  */ set_of({behind, missing, offline, failed}),
-    /* spare     */ set_of({adding, missing, failed}),
+    /* in_sync   */ set_of({lagging, failed, offline, spare, removed}),
+    /* lagging   */ set_of({in_sync, behind, failed, offline, removed}),
+    /* behind    */ set_of({resyncing, adding, diverged, failed, missing, offline, spare, removed}),
+    /* resyncing */ set_of({in_sync, behind, failed, offline, spare, removed}),
+    /* adding    */ set_of({in_sync, behind, failed, missing, offline, spare, removed}),
+    /* offline   */ set_of({behind, missing, diverged, failed, removed}),
+    /* failed    */ set_of({behind, missing, diverged, offline, spare, removed}),
+    /* missing   */ set_of({behind, diverged, offline, failed, spare, removed}),
+    /* diverged  */ set_of({behind, missing, offline, failed, removed}),
+    /* spare     */ set_of({adding, missing, failed, offline, removed}),
+    /* removed   */ set_of({adding, spare}),
 };
 
 }  // namespace
 
 const char* name(MemberState state) { return kNames[static_cast<size_t>(state)]; }
+
+const char* name(ConfiguredState state) {
+    switch (state) {
+        case ConfiguredState::in_sync: return name(MemberState::in_sync);
+        case ConfiguredState::behind: return name(MemberState::behind);
+        case ConfiguredState::adding: return name(MemberState::adding);
+        case ConfiguredState::offline: return name(MemberState::offline);
+        case ConfiguredState::spare: return name(MemberState::spare);
+    }
+    return "unknown";
+}
 
 std::optional<MemberState> member_state_named(std::string_view text) {
     for (size_t i = 0; i < kMemberStates; ++i) {
@@ -66,7 +80,8 @@ ConfiguredState configured_as(MemberState state) {
         case resyncing:
         case failed:
         case missing:
-        case diverged: return ConfiguredState::behind;
+        case diverged:
+        case removed: return ConfiguredState::behind;
     }
     return ConfiguredState::behind;
 }

@@ -22,16 +22,20 @@ enum class MemberState : uint8_t {
     missing,    // Not found, or not what it should be.
     diverged,   // Its history went on without the volume's: somebody has to decide.
     spare,      // Takes the place of one that fails.
+    removed,    // A member no more: nothing shows it, and the configuration does not list it.
 };
-inline constexpr size_t kMemberStates = 10;
+inline constexpr size_t kMemberStates = 11;
 
 // As in JSON and in the design.
 const char* name(MemberState state);
 std::optional<MemberState> member_state_named(std::string_view name);
 
+// The state that a member is configured as, in the same words.
+const char* name(blockdev::ConfiguredState state);
+
 bool may_move(MemberState from, MemberState to);
 
-// What the configuration says of a member in this state.
+// What the configuration says of a member in this state, which is not `removed`.
 blockdev::ConfiguredState configured_as(MemberState state);
 
 }  // namespace gemel::mirror

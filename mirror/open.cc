@@ -39,6 +39,7 @@ private:
     Task<std::optional<Problem>> begin_epoch();
     Task<bool> write_epoch();
     ConfigurationRecord next_configuration() const;
+    void mend_description();
     std::vector<size_t> in_sync() const;
     bool lacks_nothing(size_t i) const { return decision_.members[i].lacks_nothing; }
 
@@ -133,6 +134,12 @@ void Opening::take_members(FoundMembers found) {
         part.uuid = verdict.uuid;
         part.state = verdict.state;
         part.why = verdict.why;
+        const blockdev::ConfiguredMember& listed =
+            decision_.configuration.members[parts_.members.size()];
+        part.is_spare = listed.role == static_cast<uint16_t>(blockdev::MemberRole::spare);
+        part.stands_in = part.is_spare && verdict.configured != ConfiguredState::spare &&
+                         verdict.configured != ConfiguredState::offline;
+        if (listed.replaces != 0) part.replaces = listed.replaces - 1u;
         for (const AbsentMember& absent : found.absent) {
             if (absent.uuid == verdict.uuid) part.path = absent.path;
         }
@@ -257,6 +264,23 @@ Task<std::optional<Problem>> Opening::begin_epoch() {
     co_return std::nullopt;
 }
 
+// The volume file may lag behind the configuration, since it follows it. After a start without
+// proof it is left as it is: what it lists may be the better members.
+void Opening::mend_description() {
+    if (!parts_.keep || decision_.forced) return;
+    VolumeDescription description = description_;
+    description.size = parts_.configuration.volume_size;
+    std::erase_if(description.members, [this](const MemberDescription& member) {
+        return !state_in(parts_.configuration, member.uuid);
+    });
+    const bool is_true = description.size == description_.size &&
+                         description.members.size() == description_.members.size();
+    if (is_true) return;
+    const Outcome<void> kept = parts_.keep(description);
+    if (kept.ok()) return;
+    env_.log(LogLevel::warning, description_.name + ": " + kept.error().text);
+}
+
 Task<Outcome<VolumeParts>> Opening::run() {
     parts_.name = description_.name;
     parts_.uuid = description_.uuid;
@@ -264,6 +288,7 @@ Task<Outcome<VolumeParts>> Opening::run() {
     parts_.read_only = options_.read_only;
     parts_.scrub = options_.scrub;
     parts_.limits = options_.limits;
+    parts_.keep = options_.keep;
     Outcome<FoundMembers> found =
         co_await find_members(env_, description_, parts_.cache_bytes, *parts_.pool);
     if (!found.ok()) co_return found.error();
@@ -277,6 +302,7 @@ Task<Outcome<VolumeParts>> Opening::run() {
     co_await flush_members();
     const std::optional<Problem> no_epoch = co_await begin_epoch();
     if (no_epoch) co_return *no_epoch;
+    mend_description();
     const blockdev::EpochRecord& epoch = parts_.configuration.epoch;
     parts_.history.push_back(epoch);
     parts_.chain_hash = blockdev::chain_start(epoch.id, epoch.previous_hash);

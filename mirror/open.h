@@ -22,6 +22,8 @@ struct OpenOptions {
     // Without proof that they are the newest, start from the newest members that are there, and
     // give up what only others may have. Says so, loudly.
     bool force = false;
+    // Called when the members or the size of the volume change. Empty: nobody needs to know.
+    DescriptionKeeper keep = {};
 };
 
 // What a volume is made of, each member in its state; those that are there are locked, and claimed

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "blockdev/assert.h"
 #include "blockdev/superblock.h"
 #include "mirror/settlement.h"
 
@@ -73,11 +74,13 @@ uint64_t Rejoiner::next_look_ns() const {
         switch (slot.state) {
             case MemberState::failed:
             case MemberState::offline:
-                if (slot.guard) {
+            case MemberState::removed:
+            case MemberState::spare:
+                if (slot.guard && slot.guard->given_up()) {
                     next = std::min(next, now + kPoll_ns);
                     break;
                 }
-                if (slot.state == MemberState::offline) break;
+                if (!is_wanted(i)) break;
                 [[fallthrough]];
             case MemberState::missing:
             case MemberState::behind:
@@ -108,15 +111,23 @@ Task<void> Rejoiner::look_after(size_t index) {
     }
     if (slot.leaving) co_return;
     switch (slot.state) {
-        case MemberState::offline: release_when_quiet(index); break;
+        case MemberState::offline:
+        case MemberState::removed:
+            release_when_quiet(index);
+            // Nobody wants what was being opened; it must not keep the lock.
+            if (reopenings_[index] && reopenings_[index]->ended()) reopenings_[index].reset();
+            break;
         case MemberState::failed:
         case MemberState::missing:
+        case MemberState::spare:
             release_when_quiet(index);
             if (!slot.guard && env_.now_ns() >= patience.due_ns) reopen(index);
             break;
         case MemberState::behind:
         case MemberState::adding:
-            if (env_.now_ns() >= patience.due_ns) co_await bring_back(index);
+            if (env_.now_ns() < patience.due_ns) break;
+            if (slot.guard) co_await bring_back(index);
+            if (!slot.guard) reopen(index);
             break;
         default: break;
     }
@@ -126,15 +137,21 @@ Task<void> Rejoiner::look_after(size_t index) {
 // would land on top of newer ones.
 void Rejoiner::release_when_quiet(size_t index) {
     const MemberSet::Slot& slot = members_[index];
-    if (!slot.guard || !slot.guard->quiet()) return;
+    if (!slot.guard || !slot.guard->given_up() || !slot.guard->quiet()) return;
     members_.retire(index);
     if (slot.state == MemberState::failed) wait_longer(index);
 }
 
 bool Rejoiner::is_wanted(size_t index) const {
     const MemberSet::Slot& slot = members_[index];
-    return !stopping_ && !slot.leaving && slot.member == nullptr &&
-           (slot.state == MemberState::missing || slot.state == MemberState::failed);
+    if (stopping_ || slot.leaving || slot.member != nullptr) return false;
+    return slot.state == MemberState::missing || slot.state == MemberState::failed ||
+           slot.state == MemberState::adding || slot.state == MemberState::spare;
+}
+
+void Rejoiner::forget(size_t index) {
+    CHECK(!holds(index));
+    patience_[index] = Patience{};
 }
 
 void Rejoiner::reopen(size_t index) {
@@ -162,7 +179,11 @@ void Rejoiner::take_back(size_t index, std::unique_ptr<LocalMember> member) {
     member->resume_counters(slot.last_counters);
     members_.take_in(env_, index, std::move(member));
     patience_[index].due_ns = 0;
-    members_.move(index, MemberState::behind, slot.why);
+    if (slot.is_spare && !slot.stands_in) {
+        members_.move(index, MemberState::spare);
+    } else if (slot.state != MemberState::adding) {
+        members_.move(index, MemberState::behind, slot.why);
+    }
     env_.log(LogLevel::info, "event=member_found member=" + slot.path);
 }
 

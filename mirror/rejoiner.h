@@ -41,6 +41,10 @@ public:
     void let_go();
     // Something may have changed for the better: looks for this member at once.
     void hurry(size_t index);
+    // Whether it is being opened, or was and nobody has looked at that yet: it may be locked.
+    bool holds(size_t index) const { return reopenings_[index] != nullptr; }
+    // Another member gets this place; the one that had it is not held.
+    void forget(size_t index);
 
     // The member that is being brought up to date, if one is.
     std::optional<size_t> current() const { return current_; }

@@ -32,7 +32,7 @@ Task<void> Reopening::run() {
 
 Task<Outcome<std::unique_ptr<LocalMember>>> Reopening::open() {
     const std::string& path = wanted_.path;
-    const uint64_t superblock_b = blockdev::from_record(wanted_.geometry).superblock_b_offset;
+    const uint64_t superblock_b = wanted_.geometry.superblock_b_offset;
     Outcome<std::unique_ptr<LocalMember>> opened =
         co_await LocalMember::open(env_, path, wanted_.cache_bytes, pool_, superblock_b);
     if (!opened.ok()) co_return opened;

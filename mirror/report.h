@@ -22,6 +22,8 @@ struct MemberReport {
     std::string why;         // What is the matter, if it is not in sync.
     bool released = false;   // Its file or device is not open.
     std::string configured;  // What the configuration says of it; empty: not known.
+    bool is_spare = false;   // By its role, also while it stands in for another one.
+    std::string replaces;    // The path of the member that leaves once this one is in sync.
     // How far it had been brought up to date when that was interrupted.
     std::optional<blockdev::ResyncRecord> resync;
     bool direct = true;            // False: the page cache is used.

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <iterator>
 
+#include "mirror/configuration.h"
+
 namespace gemel::mirror {
 
-using blockdev::ConfigurationRecord;
-using blockdev::ConfiguredState;
 using blockdev::ResyncRecord;
 using blockdev::ResyncState;
 using blockdev::Superblock;
@@ -24,15 +24,6 @@ History whole_history(const Superblock& superblock, uint64_t log_end) {
     history.epochs.assign(superblock.epochs, superblock.epochs + superblock.epoch_count);
     history.end = log_end;
     return history;
-}
-
-bool in_sync_in(const ConfigurationRecord& configuration, const Uuid& member) {
-    for (uint32_t i = 0; i < configuration.member_count; ++i) {
-        const blockdev::ConfiguredMember& listed = configuration.members[i];
-        if (listed.uuid != member) continue;
-        return listed.state == static_cast<uint32_t>(ConfiguredState::in_sync);
-    }
-    return false;
 }
 
 }  // namespace

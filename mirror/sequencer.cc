@@ -257,6 +257,10 @@ bool Sequencer::is_committed(const Flight& flight) const {
     return true;
 }
 
+void Sequencer::forget(size_t member) {
+    for (const std::unique_ptr<Flight>& flight : in_flight_) flight->expected &= ~(1u << member);
+}
+
 // In order: a batch that was logged out of turn waits for those before it.
 void Sequencer::advance_commit() {
     while (!stopped_ && !in_flight_.empty() && is_committed(*in_flight_.front())) {

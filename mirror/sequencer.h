@@ -79,6 +79,8 @@ public:
     uint64_t chain_hash() const { return chain_hash_; }
     // A member does not count any more, or counts now.
     void members_changed() { advance_commit(); }
+    // Another member gets this place: no batch so far was meant for it.
+    void forget(size_t member);
 
     void set_stable_point(uint64_t sequence) { stable_point_ = sequence; }
     uint64_t last_logged_stable_point() const { return logged_stable_point_; }

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "blockdev/assert.h"
+#include "mirror/configuration.h"
 #include "mirror/lineage.h"
 
 namespace gemel::mirror {
@@ -20,19 +21,6 @@ namespace {
 
 std::tuple<uint64_t, uint64_t> age(const ConfigurationRecord& configuration) {
     return {configuration.epoch.number, configuration.version};
-}
-
-std::optional<ConfiguredState> state_in(const ConfigurationRecord& configuration,
-                                        const Uuid& member) {
-    for (uint32_t i = 0; i < configuration.member_count; ++i) {
-        if (configuration.members[i].uuid != member) continue;
-        return static_cast<ConfiguredState>(configuration.members[i].state.get());
-    }
-    return std::nullopt;
-}
-
-bool in_sync_in(const ConfigurationRecord& configuration, const Uuid& member) {
-    return state_in(configuration, member) == ConfiguredState::in_sync;
 }
 
 // A member with an older epoch than the others missed nothing if its history ends exactly where the
@@ -415,9 +403,7 @@ void StartRules::list_members() {
     }
     for (size_t i = 0; i < count(); ++i) {
         if (state_in(listed, uuid(i))) continue;
-        decision_.warnings.push_back(path(i) +
-                                     ": is not a member of the volume any more; remove it from "
-                                     "the volume file");
+        decision_.warnings.push_back(path(i) + ": is not a member of the volume; it is left alone");
     }
 }
 

@@ -26,6 +26,9 @@ ecc::BlockHasher take_in(MemberSet& set, Env& env, std::vector<MemberPart> parts
         MemberSet::Slot& slot = set.add(part.uuid, std::move(part.path));
         slot.state = part.state;
         slot.why = std::move(part.why);
+        slot.is_spare = part.is_spare;
+        slot.stands_in = part.stands_in;
+        slot.replaces = part.replaces;
         if (!part.member) continue;
         set.take_in(env, set.size() - 1, std::move(part.member));
         if (part.state != MemberState::in_sync) continue;
@@ -59,6 +62,8 @@ Volume::Volume(Env& env, VolumeParts parts)
       pool_(std::move(parts.pool)),
       members_(env),
       uuid_(parts.uuid),
+      witness_path_(parts.witness_path),
+      keep_(std::move(parts.keep)),
       hasher_(take_in(members_, env, std::move(parts.members))),
       log_limit_(members_.layout().log_limit),
       locks_(env),
@@ -99,6 +104,7 @@ Volume::Volume(Env& env, VolumeParts parts)
     members_.set_on_move([this](size_t index, MemberState from, MemberState to) {
         env_.log(LogLevel::info, std::string("event=member_state from=") + mirror::name(from) +
                                      " to=" + mirror::name(to) + " member=" + members_[index].path);
+        if (to == MemberState::removed) keep_description();
     });
     pacer_.set_repair([this](size_t index) { return repair_suspect(index); });
     scope_.start(pacer_.run());

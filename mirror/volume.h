@@ -21,6 +21,7 @@
 #include "mirror/flusher.h"
 #include "mirror/healer.h"
 #include "mirror/health_keeper.h"
+#include "mirror/new_member.h"
 #include "mirror/pacer.h"
 #include "mirror/range_lock.h"
 #include "mirror/rejoiner.h"
@@ -62,6 +63,20 @@ public:
     // Looks for the member at once; it is brought up to date in the background.
     Task<std::optional<Problem>> bring_online(size_t index);
 
+    // Makes a file or device a member that is brought up to date in the background; a spare only
+    // once it is needed. Its index, once the configuration lists it.
+    Task<Outcome<size_t>> add_member(NewMemberOrder order);
+    // A member no more. Refused if the volume would be worse off, for the last good copy by
+    // `force` as well. Nothing: it is done, and durable.
+    Task<std::optional<Problem>> remove_member(size_t index, bool force);
+    // Adds one that takes the place of the other once it is in sync. At the same path the other one
+    // must be away already, and is gone at once.
+    Task<Outcome<size_t>> replace_member(size_t index, NewMemberOrder order, bool force);
+    // What the volume file is to say.
+    VolumeDescription description() const;
+    // Ends what takes long on behalf of operators: the volume is going to be closed.
+    void close_down() { closing_down_ = true; }
+
     // Ends the service: brings the logs home if that can be done before the deadline (else the next
     // open settles them), and releases the members. Requests must have ended, or will fail.
     Task<Status> close(uint64_t deadline_ns);
@@ -90,6 +105,20 @@ private:
     Task<Status> write_simple(uint64_t offset, std::span<const std::byte> data, bool fua);
     Task<Status> clear_blocks(uint64_t first_block, uint64_t end_block, blockdev::EntryKind kind,
                               bool fua);
+    std::optional<Problem> refuse_change() const;
+    std::optional<Problem> refuse_removal(size_t index, bool force) const;
+    Problem no_room_for_another() const;
+    std::string worth_of(size_t index) const;
+    std::optional<size_t> vacancy() const;
+    blockdev::ConfigurationRecord configuration_with(const Uuid& member, bool spare) const;
+    Task<Outcome<Uuid>> make_new(NewMemberOrder order);
+    size_t settle_in(size_t index, const Uuid& uuid, const NewMemberOrder& order);
+    Task<Outcome<size_t>> take_in_new(Uuid uuid, NewMemberOrder order,
+                                      std::optional<size_t> replaces);
+    Task<Outcome<size_t>> replace_in_place(size_t index, NewMemberOrder order, bool force);
+    Task<bool> is_let_go(size_t index);
+    void give_place_to_stand_in();
+    void keep_description();
     void member_failed(const MemberFailure& failure);
     Task<void> reconfigure();
     Task<Status> release_members();
@@ -110,6 +139,8 @@ private:
     // was.
     std::array<std::pair<uint64_t, uint64_t>, blockdev::kMaximumMembers> last_repairs_;
     Uuid uuid_;
+    std::string witness_path_;
+    DescriptionKeeper keep_;
     ecc::BlockHasher hasher_;
     Geometry geometry_;
     uint64_t log_limit_;
@@ -135,6 +166,8 @@ private:
     bool stopped_ = false;
     std::string stopped_because_;
     bool closed_ = false;
+    bool closing_down_ = false;
+    bool changing_members_ = false;
 };
 
 }  // namespace gemel::mirror

@@ -5,9 +5,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "blockdev/result.h"
 #include "blockdev/uuid.h"
 
 namespace gemel::mirror {
@@ -24,5 +26,9 @@ struct VolumeDescription {
     std::vector<MemberDescription> members;
     std::string witness_path;  // Absolute.
 };
+
+// Keeps the description where the next start finds it, in place of the one before: atomic, and
+// durable once it succeeds.
+using DescriptionKeeper = std::function<Outcome<void>(const VolumeDescription&)>;
 
 }  // namespace gemel::mirror

@@ -68,6 +68,7 @@ void Volume::stop_workers() {
 std::optional<size_t> Volume::find_member(std::string_view path_or_uuid) const {
     for (size_t i = 0; i < members_.size(); ++i) {
         const MemberSet::Slot& slot = members_[i];
+        if (!members_.is_member(i)) continue;
         if (slot.path == path_or_uuid || slot.uuid.text() == path_or_uuid) return i;
     }
     return std::nullopt;
@@ -121,6 +122,7 @@ Task<std::optional<Problem>> Volume::bring_online(size_t index) {
 
 Task<Status> Volume::close(uint64_t deadline_ns) {
     CHECK(!closed_);
+    close_down();
     watch_scope_.start(end_patience(deadline_ns + kCloseGrace_ns));
     resync_.stop();
     rejoiner_.stop();
@@ -219,12 +221,18 @@ VolumeReport Volume::report() const {
         report.resync_member = members_[*current].path;
     }
     for (size_t i = 0; i < members_.size(); ++i) {
+        if (!members_.is_member(i)) continue;
         const MemberSet::Slot& slot = members_[i];
         MemberReport& out = report.members.emplace_back();
         out.uuid = slot.uuid;
         out.path = slot.path;
         out.state = mirror::name(slot.leaving.value_or(slot.state));
         out.why = slot.why;
+        if (const auto listed = configurator_.listed_as(slot.uuid)) {
+            out.configured = mirror::name(*listed);
+        }
+        out.is_spare = slot.is_spare;
+        if (slot.replaces) out.replaces = members_[*slot.replaces].path;
         out.released = slot.member == nullptr && !slot.guard;
         out.log_bytes_total = members_.layout().log_size;
         out.damage = health_.damage(i);

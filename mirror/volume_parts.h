@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "blockdev/member.h"
 #include "mirror/member_state.h"
 #include "mirror/scrub.h"
+#include "mirror/volume_description.h"
 #include "mirror/watchdog.h"
 
 namespace gemel::mirror {
@@ -22,6 +24,9 @@ struct MemberPart {
     std::unique_ptr<blockdev::Member> member;  // Null: it is missing.
     MemberState state = MemberState::in_sync;
     std::string why;  // Why it is not in sync, for people.
+    bool is_spare = false;
+    bool stands_in = false;          // A spare that is needed.
+    std::optional<size_t> replaces;  // The member that leaves once this one is in sync.
 };
 
 struct VolumeParts {
@@ -37,6 +42,7 @@ struct VolumeParts {
     bool read_only = false;
     Scrub::Options scrub = {};
     WatchLimits limits = {};
+    DescriptionKeeper keep = {};
 };
 
 }  // namespace gemel::mirror

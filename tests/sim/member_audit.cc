@@ -54,7 +54,7 @@ private:
         const char* fault_a = blockdev::superblock_fault(*a, 0);
         if (fault_a != nullptr) fault(std::string("superblock A: ") + fault_a);
         if (fault_a != nullptr) return false;
-        layout_ = blockdev::from_record(a->geometry);
+        layout_ = blockdev::layout_of(*a);
         const uint64_t offset_b = layout_.superblock_b_offset;
         drive_.platter().read(offset_b, writable_bytes_of(*superblock_));
         const char* fault_b = blockdev::superblock_fault(*superblock_, offset_b);

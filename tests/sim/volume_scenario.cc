@@ -159,11 +159,9 @@ bool VolumeScenario::create() {
         return false;
     }
     description_ = process_->created->value();
-    blockdev::GeometryRecord geometry;
-    world_.find_drive(member_path(0))
-        ->platter()
-        .read(offsetof(blockdev::Superblock, geometry), writable_bytes_of(geometry));
-    layout_ = blockdev::from_record(geometry);
+    const auto superblock = blockdev::make_superblock_buffer();
+    world_.find_drive(member_path(0))->platter().read(0, writable_bytes_of(*superblock));
+    layout_ = blockdev::layout_of(*superblock);
     watcher_.set_layout(layout_);
     oracle_ = std::make_unique<Oracle>(create_options_.size, create_options_.log_limit);
     loss_ = Loss::nothing;

@@ -12,7 +12,6 @@
 #include <cstring>
 
 #include "blockdev/uring_file_system.h"
-#include "mirror/member_state.h"
 #include "mirror/open.h"
 #include "net/nbd_server.h"
 #include "tools/config/units.h"
@@ -20,7 +19,6 @@
 #include "tools/config/volume_name.h"
 #include "tools/gemel/control_server.h"
 #include "tools/gemel/create_checks.h"
-#include "tools/gemel/member_words.h"
 #include "tools/gemel/overseer.h"
 #include "tools/gemel/run_task.h"
 #include "tools/gemel/server_log.h"
@@ -207,12 +205,6 @@ private:
         VolumeStatus status;
         status.file = plan_.file;
         status.report = volume_->report();
-        for (mirror::MemberReport& member : status.report.members) {
-            const auto state = mirror::member_state_named(member.state);
-            if (!state) continue;
-            member.configured =
-                configured_name(static_cast<uint32_t>(mirror::configured_as(*state)));
-        }
         status.server = ServerFacts{static_cast<uint64_t>(getpid()), version_text(),
                                     (env_.now_ns() - started_ns_) / kSecond, addresses_};
         return status;

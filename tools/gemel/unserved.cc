@@ -135,7 +135,7 @@ void fill_in_losses(mirror::VolumeReport& report, const std::vector<MemberLook>&
         report.scrub.started_s = health.scrub_started_s;
         report.scrub.finished_s = health.scrub_finished_s;
         report.scrub.next_page = health.scrub_next_page;
-        report.scrub.pages = blockdev::from_record(look.superblock->geometry).volume_pages();
+        report.scrub.pages = blockdev::layout_of(*look.superblock).volume_pages();
     }
     report.unrecoverable_blocks = lost.size();
     report.unrecoverable = lost.ranges();
@@ -190,7 +190,7 @@ Task<VolumeStatus> unserved_status(Env& env, mirror::VolumeDescription descripti
     mirror::VolumeReport& report = status.report;
     report.name = description.name;
     report.uuid = description.uuid;
-    report.size = newest != nullptr ? newest->geometry.volume_size.get() : description.size;
+    report.size = newest != nullptr ? newest->configuration.volume_size.get() : description.size;
     report.state = "not-served";
     report.epoch = configuration != nullptr ? configuration->epoch.number.get() : 0;
     const Outcome<StartDecision> decision = co_await judge(env, description.name, looks, witness);

@@ -46,7 +46,7 @@ SweepState::SweepState(SweepSetting setting)
       stable_log_(setting.members) {
     blockdev::Superblock superblock;
     platter(0).read(0, writable_bytes_of(superblock));
-    layout_ = blockdev::from_record(superblock.geometry);
+    layout_ = blockdev::layout_of(superblock);
     world_.open();
     make_history();
     end();

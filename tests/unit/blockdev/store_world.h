@@ -70,6 +70,7 @@ inline ConfigurationRecord fixed_configuration(size_t members) {
     configuration.epoch.first_sequence = 1;
     configuration.version = 1;
     configuration.member_count = static_cast<uint32_t>(members);
+    configuration.volume_size = small_layout().volume_size;
     for (size_t i = 0; i < members; ++i) {
         configuration.members[i].uuid = fixed_uuid(static_cast<uint8_t>(0x10 * (i + 1)));
     }
@@ -174,12 +175,14 @@ inline Task<Status> format_member(Env& env, std::string path, Layout layout,
     Disk& disk = *member.value().disk;
     const Status prepared = co_await prepare_member(env, disk, layout, false);
     if (!prepared.ok()) co_return prepared;
+    configuration.volume_size = layout.volume_size;
     co_return co_await finish_member(env, disk, layout, fixed_identity(configuration, index),
                                      configuration);
 }
 
 inline Task<Status> finish_member_on(Env& env, Disk& disk, Layout layout,
                                      ConfigurationRecord configuration, size_t index) {
+    configuration.volume_size = layout.volume_size;
     co_return co_await finish_member(env, disk, layout, fixed_identity(configuration, index),
                                      configuration);
 }

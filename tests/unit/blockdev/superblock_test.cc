@@ -71,7 +71,9 @@ TEST(Superblock, EveryBrokenRuleIsRefusedByName) {
         {"identity", [](Superblock& s) { s.volume = Uuid{}; }},
         {"name", [](Superblock& s) { s.name[0] = 0; }},
         {"name", [](Superblock& s) { std::memset(s.name, 'x', sizeof s.name); }},
-        {"volume size", [](Superblock& s) { s.geometry.volume_size = 1; }},
+        {"volume size", [](Superblock& s) { s.configuration.volume_size = 0; }},
+        {"volume size",
+         [](Superblock& s) { s.configuration.volume_size = s.geometry.maximum_size + kBlockSize; }},
         {"geometry offsets", [](Superblock& s) { s.geometry.home_offset = 0; }},
         {"member count", [](Superblock& s) { s.configuration.member_count = 0; }},
         {"epoch", [](Superblock& s) { s.configuration.epoch.number = 0; }},
@@ -139,7 +141,11 @@ TEST(Superblock, AnImpossibleConfigurationIsRefusedByName) {
              c.members[0].state = 1;
              c.members[1].state = 3;
          }},
-        {"configured member", [](ConfigurationRecord& c) { c.members[1].reserved = 1; }},
+        {"volume size", [](ConfigurationRecord& c) { c.volume_size = 0; }},
+        {"volume size", [](ConfigurationRecord& c) { c.volume_size = 4097; }},
+        {"configured member", [](ConfigurationRecord& c) { c.members[1].role = 2; }},
+        {"replaced member", [](ConfigurationRecord& c) { c.members[1].replaces = 3; }},
+        {"replaced member", [](ConfigurationRecord& c) { c.members[1].replaces = 2; }},
         {"member listed twice",
          [](ConfigurationRecord& c) { c.members[1].uuid = c.members[0].uuid; }},
     };

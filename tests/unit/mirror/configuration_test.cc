@@ -17,11 +17,12 @@ using blockdev::ConfigurationRecord;
 TEST(Configuration, TheFirstOneListsTheMembers) {
     blockdev::StoreWorld world;
     const Uuid members[] = {blockdev::fixed_uuid(1), blockdev::fixed_uuid(40)};
-    const ConfigurationRecord first = first_configuration(*world.env, members);
+    const ConfigurationRecord first = first_configuration(*world.env, members, 8 << 20);
     EXPECT_EQ(blockdev::configuration_fault(first), nullptr);
     EXPECT_EQ(first.epoch.number, 1u);
     EXPECT_EQ(first.epoch.first_sequence, 1u);
     EXPECT_EQ(first.member_count, 2u);
+    EXPECT_EQ(first.volume_size, 8u << 20);
     EXPECT_EQ(first.members[1].uuid, members[1]);
 }
 
@@ -71,23 +72,24 @@ protected:
 };
 
 TEST_F(WitnessTest, GoldenBytes) {
-    ASSERT_EQ(bytes().size(), 472u);
+    ASSERT_EQ(bytes().size(), 480u);
     EXPECT_EQ(blockdev::hex(std::span(bytes()).subspan(8, 24)),
               "47574954"
               "01000000"                            // GWIT, version
               "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf");  // volume
-    EXPECT_EQ(blockdev::hex(std::span(bytes()).subspan(32, 56)),
+    EXPECT_EQ(blockdev::hex(std::span(bytes()).subspan(32, 64)),
               "0100000000000000"
               "e0e1e2e3e4e5e6e7e8e9eaebecedeeef"
               "0100000000000000"
               "0000000000000000"
               "0100000000000000"
               "00000000"
-              "02000000");
-    EXPECT_EQ(blockdev::hex(std::span(bytes()).subspan(88, 24)),
+              "02000000"
+              "0000800000000000");
+    EXPECT_EQ(blockdev::hex(std::span(bytes()).subspan(96, 24)),
               "101112131415161718191a1b1c1d1e1f"
               "0000000000000000");
-    EXPECT_EQ(ecc::hash64(bytes()), 0x123a29bc8cc425ed);
+    EXPECT_EQ(ecc::hash64(bytes()), 0x4524492703d3081b);
 }
 
 TEST_F(WitnessTest, GivesBackWhatWasWritten) {

@@ -160,7 +160,7 @@ TEST(Healer, AnOldBlockWithAllTablesAboveItIsNotTakenForGood) {
     };
     blockdev::Superblock superblock;
     platter(1).read(0, writable_bytes_of(superblock));
-    const blockdev::Layout layout = blockdev::from_record(superblock.geometry);
+    const blockdev::Layout layout = blockdev::layout_of(superblock);
     const uint64_t tables = layout.superblock_b_offset - layout.root_offset;
     const auto old_tables = world.store.platter("/m1", layout.root_offset, tables);
     const auto old_block = home_bytes(world, 1, 3);
@@ -206,7 +206,7 @@ TEST(Healer, AChecksumPageThatCannotBeReadDoesNotStopACheckpoint) {
     ASSERT_TRUE(world.close().ok());
     blockdev::Superblock superblock;
     world.drive(1).platter().read(0, writable_bytes_of(superblock));
-    const blockdev::Layout layout = blockdev::from_record(superblock.geometry);
+    const blockdev::Layout layout = blockdev::layout_of(superblock);
     for (const unsigned slot : {0u, 1u}) {
         world.drive(1).faults.unreadable_pages.insert(layout.checksum_page_offset(0, slot) /
                                                       kBlockSize);
@@ -223,7 +223,7 @@ TEST(Healer, ATableThatCannotBeRewrittenIsStillOfUse) {
     ASSERT_TRUE(world.close().ok());
     blockdev::Superblock superblock;
     world.drive(1).platter().read(0, writable_bytes_of(superblock));
-    const blockdev::Layout layout = blockdev::from_record(superblock.geometry);
+    const blockdev::Layout layout = blockdev::layout_of(superblock);
     for (const unsigned slot : {0u, 1u}) {
         const std::vector<std::byte> rubbish(512, std::byte{0x55});
         world.drive(1).platter().tamper(layout.checksum_page_offset(0, slot), rubbish);

@@ -26,7 +26,7 @@ protected:
         const auto bytes = world_.store.platter("/m1", 0, kSuperblockSize);
         Superblock superblock;
         std::memcpy(static_cast<void*>(&superblock), bytes.data(), bytes.size());
-        superblock_b_ = blockdev::from_record(superblock.geometry).superblock_b_offset;
+        superblock_b_ = blockdev::layout_of(superblock).superblock_b_offset;
     }
     // How many records the pass found damaged.
     uint64_t scrub() {

@@ -19,7 +19,7 @@ protected:
         EXPECT_TRUE(world_.close().ok());
         blockdev::Superblock superblock;
         world_.drive(1).platter().read(0, writable_bytes_of(superblock));
-        const blockdev::Layout layout = blockdev::from_record(superblock.geometry);
+        const blockdev::Layout layout = blockdev::layout_of(superblock);
         tables_begin_ = layout.index_offset;
         tables_end_ = layout.superblock_b_offset;
         // And what names it, so that the page must be what the other member knows today.

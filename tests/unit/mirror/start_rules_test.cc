@@ -205,7 +205,7 @@ TEST_F(StartRulesTest, AMemberThatIsNotListedAnyMoreIsPassedOver) {
     member(1, kSecond);
     witness = superblocks_[0]->configuration;
     EXPECT_EQ(outcome(), "i");
-    expect_warning("/m1: is not a member of the volume any more; remove it from the volume file");
+    expect_warning("/m1: is not a member of the volume; it is left alone");
 }
 
 // --- Steps ahead of the witness

@@ -27,7 +27,7 @@ public:
         EXPECT_TRUE(close().ok());
         const auto bytes = store.platter(path(0), 0, blockdev::kSuperblockSize);
         std::memcpy(static_cast<void*>(&superblock_), bytes.data(), bytes.size());
-        layout_ = blockdev::from_record(superblock_.geometry);
+        layout_ = blockdev::layout_of(superblock_);
         find_places();
     }
     // The index of the last checkpoint. That of the one before it looks whole.

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "mirror/create.h"
 #include "mirror/open.h"
 #include "tests/unit/blockdev/store_world.h"
@@ -44,6 +46,10 @@ public:
 
     Outcome<std::unique_ptr<Volume>> try_open(OpenOptions options = {}) {
         options.cache_bytes = 1 << 20;
+        options.keep = [this](const VolumeDescription& now) {
+            description = now;
+            return Outcome<void>();
+        };
         return store.run(open_volume(*store.env, description, options));
     }
     // Only the parts; see close_parts().
@@ -69,7 +75,13 @@ public:
     }
     void lose_power() {
         std::vector<sim::Drive*> drives;
-        for (size_t i = 0; i < description.members.size(); ++i) drives.push_back(&drive(i));
+        std::vector<std::string> paths = more_drives;
+        for (const MemberDescription& member : description.members) paths.push_back(member.path);
+        std::sort(paths.begin(), paths.end());
+        paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
+        for (const std::string& name : paths) {
+            if (sim::Drive* drive = store.world.find_drive(name)) drives.push_back(drive);
+        }
         static_cast<void>(volume.release());
         store.world.lose_power(0, drives);
         store.restart();
@@ -111,7 +123,7 @@ public:
         blockdev::Superblock superblock;
         const auto bytes = store.platter(path(member), 0, blockdev::kSuperblockSize);
         std::memcpy(static_cast<void*>(&superblock), bytes.data(), bytes.size());
-        return blockdev::from_record(superblock.geometry).home(block);
+        return blockdev::layout_of(superblock).home(block);
     }
     void damage_home(size_t member, uint64_t block) {
         auto bytes = store.platter(path(member), home(member, block), 512);
@@ -121,6 +133,7 @@ public:
 
     blockdev::StoreWorld store;
     VolumeDescription description;
+    std::vector<std::string> more_drives;  // That lose power, too, if they exist.
     std::unique_ptr<Volume> volume;
 };
 
