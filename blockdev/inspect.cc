@@ -97,7 +97,7 @@ Task<Outcome<MemberInspection>> inspect_member(Env& env, std::string path) {
     }
     co_await walk_index(env, disk, out);
     out.health = co_await read_health(disk, out.superblock->member);
-    const bool is_mixed = out.superblock->resync.state != static_cast<uint32_t>(ResyncState::none);
+    const bool is_mixed = is_running(out.superblock->resync);
     out.home_is_complete = out.log_batches == 0 && out.owner_pid == 0 && !is_mixed;
     co_return out;
 }

@@ -68,9 +68,7 @@ const char* resync_fault(const ResyncRecord& resync, uint64_t pages) {
     if (resync.reserved != 0 || resync.state > static_cast<uint32_t>(ResyncState::running)) {
         return "resync state";
     }
-    if (resync.state == static_cast<uint32_t>(ResyncState::none)) {
-        return all_zero(bytes_of(resync)) ? nullptr : "resync record";
-    }
+    if (!is_running(resync)) { return all_zero(bytes_of(resync)) ? nullptr : "resync record"; }
     if (resync.base_sequence > kMaximumSequence) return "resync base";
     if (resync.covered_sequence > kMaximumSequence) return "resync coverage";
     if (resync.cursor_page > pages) return "resync cursor";
@@ -79,6 +77,13 @@ const char* resync_fault(const ResyncRecord& resync, uint64_t pages) {
 }
 
 }  // namespace
+
+bool are_alike(const Superblock& a, const Superblock& b) {
+    Superblock copy = b;
+    copy.checksum = a.checksum;
+    copy.generation = a.generation;
+    return std::memcmp(&copy, &a, sizeof copy) == 0;
+}
 
 const char* superblock_fault(const Superblock& superblock, uint64_t offset) {
     if (!has_superblock_magic(superblock)) return "magic";
@@ -151,13 +156,6 @@ Task<CopyReading> read_copy(Disk& disk, uint64_t offset) {
     std::memcpy(static_cast<void*>(reading.superblock.get()), buffer.get(), kSuperblockSize);
     reading.fault = superblock_fault(*reading.superblock, offset);
     co_return reading;
-}
-
-bool are_alike(const Superblock& a, const Superblock& b) {
-    Superblock copy = b;
-    copy.checksum = a.checksum;
-    copy.generation = a.generation;
-    return std::memcmp(&copy, &a, sizeof copy) == 0;
 }
 
 Problem no_superblock(const Disk& disk, const Superblock& a, const char* fault_a) {

@@ -23,6 +23,9 @@ bool is_superblock_of_newer_format(const Superblock& superblock);
 // True if the bytes begin with our magic number, whatever else is wrong.
 bool has_superblock_magic(const Superblock& superblock);
 
+// Whether either would do without the other: they differ in what tells the copies apart only.
+bool are_alike(const Superblock& a, const Superblock& b);
+
 // What reading both copies gave.
 struct SuperblockReading {
     std::unique_ptr<Superblock> superblock;  // The newest valid copy.

@@ -7,7 +7,6 @@
 namespace gemel::mirror {
 
 using blockdev::EpochRecord;
-using blockdev::ResyncState;
 using blockdev::Superblock;
 
 namespace {
@@ -31,7 +30,7 @@ History history_of(const Superblock& superblock, uint64_t log_end) {
     History history;
     history.epochs.assign(superblock.epochs, superblock.epochs + superblock.epoch_count);
     history.end = log_end;
-    if (superblock.resync.state == static_cast<uint32_t>(ResyncState::none)) return history;
+    if (!is_running(superblock.resync)) return history;
     const std::optional<size_t> base = find(history.epochs, superblock.resync.base_epoch);
     if (!base || superblock.resync.base_sequence == 0) return History{};
     history.epochs.resize(*base + 1);

@@ -14,10 +14,6 @@ using blockdev::Superblock;
 
 namespace {
 
-bool is_running(const ResyncRecord& record) {
-    return record.state == static_cast<uint32_t>(ResyncState::running);
-}
-
 // All that the member went through, whatever it is worth.
 History whole_history(const Superblock& superblock, uint64_t log_end) {
     History history;

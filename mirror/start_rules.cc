@@ -14,7 +14,6 @@ namespace gemel::mirror {
 using blockdev::ConfigurationRecord;
 using blockdev::ConfiguredState;
 using blockdev::EpochRecord;
-using blockdev::ResyncState;
 using blockdev::Superblock;
 
 namespace {
@@ -55,9 +54,7 @@ private:
     size_t count() const { return start_.present.size(); }
     std::optional<size_t> find(const Uuid& member) const;
     const AbsentMember* absent(const Uuid& member) const;
-    bool is_half_copied(size_t i) const {
-        return superblock(i).resync.state != static_cast<uint32_t>(ResyncState::none);
-    }
+    bool is_half_copied(size_t i) const { return is_running(superblock(i).resync); }
     bool same_epoch(size_t i, size_t j) const {
         return configuration(i).epoch.id == configuration(j).epoch.id;
     }

@@ -50,13 +50,6 @@ std::unique_ptr<blockdev::Superblock> whole_superblock(Drive& drive, uint64_t of
     return copy;
 }
 
-// Either would do without the other.
-bool are_alike(const blockdev::Superblock& a, blockdev::Superblock b) {
-    b.checksum = a.checksum;
-    b.generation = a.generation;
-    return std::memcmp(&a, &b, sizeof a) == 0;
-}
-
 }  // namespace
 
 Saboteur::Saboteur(SimWorld& world, const FaultMix& mix, std::vector<Drive*> drives,
@@ -94,7 +87,9 @@ void Saboteur::strike_offline() {
     if (mix_.offline_strikes_max == 0) return;
     const uint64_t strikes = random_.skewed(0, mix_.offline_strikes_max);
     for (uint64_t i = 0; i < strikes; ++i) {
-        if (mix_.has(FaultClass::offline)) strike();
+        if (!mix_.has(FaultClass::offline)) continue;
+        report_.count("strikes offline");
+        strike();
     }
 }
 
@@ -112,7 +107,10 @@ void Saboteur::happen() {
     if (!online_) return;
     --strikes_left_;
     if (random_.chance(kCertain / 16)) remember();
-    if (mix_.has(FaultClass::online)) strike();
+    if (mix_.has(FaultClass::online)) {
+        report_.count("strikes online");
+        strike();
+    }
     world_.schedule_at(world_.now_ns() + random_.skewed(1, mix_.online_interval_ns_max), *this);
 }
 
@@ -215,7 +213,7 @@ std::optional<Saboteur::Target> Saboteur::pick_superblock(Random& random, size_t
     if (!a || !b || drive.in_flight() != 0) return std::nullopt;
     // An older one may be so because it was put back: the newer one is the only one that counts.
     // And a process that lives knows of no damage: its next write replaces the older one.
-    const bool either = !online_ && are_alike(*a, *b);
+    const bool either = !online_ && blockdev::are_alike(*a, *b);
     const bool take_b = either ? coin : b->generation < a->generation;
     // Without copy A it is the owner's record that says where B lies.
     blockdev::OwnerRecord owner;

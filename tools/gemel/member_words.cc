@@ -38,8 +38,8 @@ std::string configured_name(uint32_t state) {
 }
 
 std::optional<ResyncRecord> resync_of(const blockdev::Superblock& superblock) {
-    const bool none = superblock.resync.state == static_cast<uint32_t>(blockdev::ResyncState::none);
-    return none ? std::nullopt : std::optional(superblock.resync);
+    if (!blockdev::is_running(superblock.resync)) return std::nullopt;
+    return superblock.resync;
 }
 
 std::string resync_text(const ResyncRecord& resync) {
