@@ -172,41 +172,31 @@ Task<Status> Resync::find_pages_of_volume() {
     co_return status;
 }
 
-// First what a walk that was interrupted had done already: then all pages before the cursor are as
-// new as the place where the member joined the chain.
+// The end of a window and the beginning of the next one are one record.
 Task<Status> Resync::walk_pages() {
     if (lost()) co_return kStopped;
-    const uint64_t covered = static_cast<uint64_t>(member().superblock().tail.sequence) - 1;
     const std::vector<uint64_t> before = std::move(walk_.before_cursor);
-    for (size_t done = 0; done < before.size(); done += kWindowPages) {
-        const size_t count = std::min(kWindowPages, before.size() - done);
-        const Status status = co_await walk_window({before.data() + done, count});
-        if (!status.ok()) co_return status;
-    }
-    walk_.base.covered = covered;
     const std::vector<uint64_t> after = std::move(walk_.after_cursor);
-    for (size_t done = 0; done < after.size(); done += kWindowPages) {
-        const size_t count = std::min(kWindowPages, after.size() - done);
-        const Status status = co_await walk_window({after.data() + done, count});
-        if (!status.ok()) co_return status;
-        walk_.base.cursor = after[done + count - 1] + 1;
+    const uint64_t joined = static_cast<uint64_t>(member().superblock().tail.sequence) - 1;
+    const std::vector<ResyncWindow> windows =
+        resync_windows(walk_.base, before, after, joined, kWindowPages);
+    if (windows.empty()) co_return Status::success();
+    Status status =
+        co_await member().end_window(resync_record(announced(walk_.base, windows.front().pages)));
+    for (size_t i = 0; i < windows.size() && status.ok(); ++i) {
+        status = co_await walk_window(windows[i].pages);
+        if (!status.ok()) break;
+        walk_.base = after_window(walk_.base, windows[i]);
+        const bool last = i + 1 == windows.size();
+        const ResyncBase next = last ? walk_.base : announced(walk_.base, windows[i + 1].pages);
+        status = co_await member().end_window(resync_record(next));
     }
-    co_return Status::success();
+    co_return status;
 }
 
 // The window is known to the member before any block in it is changed, until its copies are named.
 Task<Status> Resync::walk_window(std::span<const uint64_t> pages) {
     if (lost()) co_return kStopped;
-    ResyncBase& base = walk_.base;
-    // One that was interrupted is forced wherever it lies; it is walked before it is forgotten.
-    const bool overlaps = base.window_begin < base.window_end;
-    const uint64_t begin = overlaps ? std::min(base.window_begin, pages.front()) : pages.front();
-    const uint64_t end = overlaps ? std::max(base.window_end, pages.back() + 1) : pages.back() + 1;
-    ResyncBase announced = base;
-    announced.window_begin = begin;
-    announced.window_end = end;
-    const Status recorded = co_await member().end_window(resync_record(announced));
-    if (!recorded.ok()) co_return recorded;
     outcome_ = Status::success();
     Scope scope(env_);
     for (const uint64_t page : pages) {
@@ -217,15 +207,7 @@ Task<Status> Resync::walk_window(std::span<const uint64_t> pages) {
     }
     co_await scope.join();
     if (outcome_.ok() && lost()) outcome_ = kStopped;
-    if (!outcome_.ok()) co_return outcome_;
-    // What is left of the older window: pages behind the last one that was walked here.
-    if (overlaps && base.window_end > pages.back() + 1) {
-        base.window_begin = std::max(base.window_begin, pages.back() + 1);
-    } else {
-        base.window_begin = 0;
-        base.window_end = 0;
-    }
-    co_return co_await member().end_window(resync_record(base));
+    co_return outcome_;
 }
 
 Task<void> Resync::walk_page(uint64_t page) {

@@ -65,6 +65,43 @@ ResyncRecord resync_record(const ResyncBase& base) {
     return record;
 }
 
+std::vector<ResyncWindow> resync_windows(const ResyncBase& base, std::span<const uint64_t> before,
+                                         std::span<const uint64_t> after, uint64_t joined,
+                                         size_t pages_max) {
+    std::vector<ResyncWindow> windows;
+    for (size_t done = 0; done < before.size(); done += pages_max) {
+        const auto pages = before.subspan(done, std::min(pages_max, before.size() - done));
+        windows.push_back({pages, base.cursor, base.covered});
+    }
+    if (!windows.empty()) windows.back().covered = joined;
+    for (size_t done = 0; done < after.size(); done += pages_max) {
+        const auto pages = after.subspan(done, std::min(pages_max, after.size() - done));
+        windows.push_back({pages, pages.back() + 1, joined});
+    }
+    return windows;
+}
+
+ResyncBase announced(const ResyncBase& base, std::span<const uint64_t> pages) {
+    const bool interrupted = base.window_begin < base.window_end;
+    ResyncBase with = base;
+    with.window_begin = interrupted ? std::min(base.window_begin, pages.front()) : pages.front();
+    with.window_end = interrupted ? std::max(base.window_end, pages.back() + 1) : pages.back() + 1;
+    return with;
+}
+
+// What is left of an interrupted window are the pages behind the last one that was walked.
+ResyncBase after_window(const ResyncBase& base, const ResyncWindow& window) {
+    ResyncBase after = base;
+    after.cursor = window.cursor;
+    after.covered = window.covered;
+    after.window_begin = std::max(base.window_begin, window.pages.back() + 1);
+    if (after.window_begin >= after.window_end) {
+        after.window_begin = 0;
+        after.window_end = 0;
+    }
+    return after;
+}
+
 std::vector<uint64_t> merge_pages(std::span<const uint64_t> first,
                                   std::span<const uint64_t> second) {
     std::vector<uint64_t> all;

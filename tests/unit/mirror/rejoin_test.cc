@@ -13,6 +13,7 @@ namespace gemel::mirror {
 namespace {
 
 constexpr uint64_t kBlock = blockdev::kBlockSize;
+constexpr uint64_t kPage = blockdev::kPageBlocks * kBlock;
 
 Task<void> write_for_nobody(Volume& volume, const std::byte* data) {
     static_cast<void>(co_await volume.write(4096, {data, kBlock}, {}));
@@ -57,6 +58,29 @@ protected:
             }
         }
         world().open();
+    }
+    // Writes to that many pages while member 1 is out.
+    void fall_behind(uint64_t pages) {
+        make({.size = pages * kPage});
+        take_offline(1);
+        for (uint64_t page = 0; page < pages; ++page) {
+            ASSERT_TRUE(world().fill(page * kPage, kBlock, 6).ok());
+        }
+        ASSERT_TRUE(world().drain().ok());
+    }
+    // How often superblock A of member 1 is written until it is in sync.
+    uint64_t records_until_in_sync() {
+        uint64_t records = 0;
+        sim::Drive* drive = &world().drive(1);
+        world().store.world.watch([&records, drive](const sim::Moment& moment) {
+            const bool written = moment.kind == sim::MomentKind::completing &&
+                                 moment.io == IoKind::write && moment.offset == 0;
+            if (moment.drive == drive && written) ++records;
+        });
+        bring_online(1);
+        wait_in_sync(1);
+        world().store.world.watch(nullptr);
+        return records;
     }
     ResyncReport report() { return world().volume->report().resync; }
 
@@ -310,6 +334,30 @@ TEST_F(RejoinTest, ACrashInTheMiddleOfAResyncLosesNothing) {
         EXPECT_EQ(world().value_of(2 << 20, 2 << 20), 5);
         expect_members_alike();
     }
+}
+
+// The end of one and the announcement of the next are one superblock: each costs flushes.
+TEST_F(RejoinTest, AWindowCostsOneRecord) {
+    fall_behind(Resync::kWindowPages);
+    const uint64_t one = records_until_in_sync();
+    fall_behind(3 * Resync::kWindowPages);
+    EXPECT_EQ(records_until_in_sync(), one + 2);
+}
+
+TEST_F(RejoinTest, AnInterruptionCostsNoWindowThatIsDone) {
+    fall_behind(3 * Resync::kWindowPages);
+    bring_online(1);
+    wait_for([this] { return report().pages_done > Resync::kWindowPages; });
+    world().kill();
+    blockdev::Superblock superblock;
+    world().drive(1).platter().read(0, writable_bytes_of(superblock));
+    EXPECT_EQ(superblock.resync.cursor_page, Resync::kWindowPages);
+    EXPECT_EQ(superblock.resync.window_begin, Resync::kWindowPages);
+    EXPECT_EQ(superblock.resync.window_end, 2 * Resync::kWindowPages);
+    world().open();
+    wait_in_sync(1);
+    EXPECT_EQ(report().pages, 2 * Resync::kWindowPages);
+    expect_members_alike();
 }
 
 // Whatever it is doing then. Its log is behind that of the other one, so that the last of it is to

@@ -110,6 +110,56 @@ TEST(ResyncPlan, WritesAfterTheLastOneInCommonDivergeIfClientsMayRelyOnThem) {
     EXPECT_TRUE(has_diverged(*superblock, 95, kVolume, serving));
 }
 
+TEST(ResyncPlan, EachWindowMovesTheCursorBehindIt) {
+    const ResyncBase base{.epoch = {}, .sequence = 55, .covered = 90, .cursor = 10};
+    const uint64_t before[] = {1, 4, 7};
+    const uint64_t after[] = {10, 12, 20, 30, 31};
+    const auto windows = resync_windows(base, before, after, 140, 2);
+    ASSERT_EQ(windows.size(), 5u);
+    EXPECT_EQ(std::vector(windows[1].pages.begin(), windows[1].pages.end()),
+              (std::vector<uint64_t>{7}));
+    // Before the cursor nothing is new until all of it is;
+    EXPECT_EQ(windows[0].cursor, 10u);
+    EXPECT_EQ(windows[0].covered, 90u);
+    EXPECT_EQ(windows[1].cursor, 10u);
+    EXPECT_EQ(windows[1].covered, 140u);
+    // then it moves.
+    EXPECT_EQ(windows[2].cursor, 13u);
+    EXPECT_EQ(windows[3].cursor, 31u);
+    EXPECT_EQ(windows[4].cursor, 32u);
+    EXPECT_EQ(windows[4].covered, 140u);
+    EXPECT_TRUE(resync_windows(base, {}, {}, 140, 2).empty());
+}
+
+TEST(ResyncPlan, AWindowIsAnnouncedAndForgottenOnceItIsDone) {
+    const uint64_t pages[] = {3, 8};
+    const ResyncBase announced_base = announced({.epoch = {}, .sequence = 55}, pages);
+    EXPECT_EQ(announced_base.window_begin, 3u);
+    EXPECT_EQ(announced_base.window_end, 9u);
+    EXPECT_EQ(announced_base.cursor, 0u);
+    const ResyncBase done = after_window({.epoch = {}, .sequence = 55}, {pages, 9, 140});
+    EXPECT_EQ(done.cursor, 9u);
+    EXPECT_EQ(done.covered, 140u);
+    EXPECT_EQ(done.window_begin, 0u);
+    EXPECT_EQ(done.window_end, 0u);
+}
+
+// Until every page of it has been walked again, wherever the new windows lie.
+TEST(ResyncPlan, AWindowThatWasInterruptedStaysAnnounced) {
+    const ResyncBase base{
+        .epoch = {}, .sequence = 55, .cursor = 5, .window_begin = 4, .window_end = 9};
+    const uint64_t first[] = {2, 6};
+    const uint64_t second[] = {7, 20};
+    EXPECT_EQ(announced(base, first).window_begin, 2u);
+    EXPECT_EQ(announced(base, first).window_end, 9u);
+    const ResyncBase left = after_window(base, {first, 7, 140});
+    EXPECT_EQ(left.window_begin, 7u);
+    EXPECT_EQ(left.window_end, 9u);
+    EXPECT_EQ(announced(left, second).window_begin, 7u);
+    EXPECT_EQ(announced(left, second).window_end, 21u);
+    EXPECT_EQ(after_window(left, {second, 21, 140}).window_end, 0u);
+}
+
 TEST(ResyncPlan, MergesLists) {
     const uint64_t first[] = {1, 4, 9};
     const uint64_t second[] = {2, 4};
