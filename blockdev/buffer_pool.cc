@@ -98,6 +98,11 @@ void BufferPool::make_room(size_t size) {
     }
 }
 
+void BufferPool::retire() {
+    limit_bytes_ = 0;
+    trim();
+}
+
 void BufferPool::trim() {
     for (size_t size_class = 0; size_class < kClasses; ++size_class) {
         for (std::byte* memory : free_[size_class].warm) chill(memory, size_class);

@@ -37,6 +37,8 @@ public:
     Buffer take(size_t size);
     // Gives the memory of all free buffers back to the system.
     void trim();
+    // The same, and keeps nothing from now on: of buffers that are still in use neither.
+    void retire();
 
     size_t bytes_in_use() const { return in_use_bytes_; }
     // Of free buffers that still have their memory.

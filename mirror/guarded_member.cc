@@ -178,6 +178,7 @@ void GuardedMember::retire() {
     CHECK(given_up_ && quiet());
     last_counters_ = member_->counters();
     member_.reset();
+    buffers_.retire();
 }
 
 // In pieces, each through a buffer that is the device's until it has answered.

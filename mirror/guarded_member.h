@@ -49,6 +49,8 @@ public:
     // hold a pointer; of the calls that are not tasks only those about progress, the log and
     // counters may be made.
     void retire();
+    // Of buffers that nobody uses.
+    size_t bytes_kept() const { return buffers_.bytes_kept(); }
 
     const std::string& path() const override { return member_->path(); }
     const blockdev::Superblock& superblock() const override { return member_->superblock(); }
