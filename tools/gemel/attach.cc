@@ -11,6 +11,7 @@
 #include "tools/gemel/control_client.h"
 #include "tools/gemel/nbd_address.h"
 #include "tools/gemel/run_task.h"
+#include "tools/gemel/server_answer.h"
 #include "tools/gemel/verbs.h"
 
 namespace gemel::tools {
@@ -22,12 +23,7 @@ std::string uri_of_volume(const std::string& volume, const std::string& folder) 
     const std::string file = value_or_throw(resolve_volume_file(volume, folder));
     const mirror::VolumeDescription description = value_or_throw(read_volume_file(file));
     const VolumePaths paths = volume_paths(folder_of(file), description.name);
-    const Outcome<VolumeStatus> status = ask_status(paths.control_socket);
-    if (!status.ok() && means_no_server(status.error())) {
-        throw Failure(fmt::format("{} is not served; start it with 'gemel serve {}'",
-                                  description.name, volume));
-    }
-    const VolumeStatus known = value_or_throw(status);
+    const VolumeStatus known = answer_or_throw(ask_status(paths.control_socket), volume);
     if (!known.server || known.server->addresses.empty()) {
         throw Failure(fmt::format("the server of {} listens nowhere", description.name));
     }

@@ -2,8 +2,9 @@
 //
 // gemel member offline|online: has the server of a volume take a member out, or bring it back.
 #include <fmt/format.h>
-#include <time.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "tools/config/units.h"
 #include "tools/config/volume_file.h"
@@ -11,13 +12,13 @@
 #include "tools/gemel/control_client.h"
 #include "tools/gemel/create_checks.h"
 #include "tools/gemel/run_task.h"
+#include "tools/gemel/server_answer.h"
 #include "tools/gemel/verbs.h"
 
 namespace gemel::tools {
 
 namespace {
 
-constexpr timespec kLookAgain = {0, 200'000'000};
 constexpr uint64_t kBlock = 4096;
 constexpr int kBarWidth = 30;
 
@@ -43,24 +44,11 @@ Target find_target(const MemberArguments& arguments) {
         fmt::format("{} has no member {}; {} lists them", volume.name, arguments.member, file));
 }
 
-VolumeStatus answer_or_throw(const Outcome<VolumeStatus>& answer, const Target& target) {
-    if (answer.ok()) return answer.value();
-    if (!means_no_server(answer.error())) throw Failure(answer.error().text);
-    throw Failure(fmt::format("{} is not served; start it with 'gemel serve {}'", target.given,
-                              target.given));
-}
-
 const mirror::MemberReport& member_in(const VolumeStatus& status, const Target& target) {
     for (const mirror::MemberReport& member : status.report.members) {
         if (member.path == target.member) return member;
     }
     throw Failure(fmt::format("{} is no member of {} any more", target.member, target.name));
-}
-
-void throw_if_stopped(const VolumeStatus& status) {
-    if (status.report.stopped_because.empty()) return;
-    throw Failure(
-        fmt::format("{} has stopped: {}", status.report.name, status.report.stopped_because));
 }
 
 // One line, drawn over itself: a bar, what was done, the rate, the time that is left.
@@ -99,7 +87,7 @@ void print_summary(const mirror::ResyncReport& resync, const Target& target) {
 
 int wait_until_online(const Target& target) {
     while (true) {
-        const VolumeStatus status = answer_or_throw(ask_status(target.socket), target);
+        const VolumeStatus status = answer_or_throw(ask_status(target.socket), target.given);
         throw_if_stopped(status);
         const mirror::MemberReport& member = member_in(status, target);
         draw_progress(status, target);
@@ -112,20 +100,20 @@ int wait_until_online(const Target& target) {
             end_progress();
             throw Failure(fmt::format("{} is {}: {}", target.member, member.state, member.why));
         }
-        nanosleep(&kLookAgain, nullptr);
+        pause_before_next_look();
     }
 }
 
 int wait_until_released(const Target& target) {
     while (true) {
-        const VolumeStatus status = answer_or_throw(ask_status(target.socket), target);
+        const VolumeStatus status = answer_or_throw(ask_status(target.socket), target.given);
         throw_if_stopped(status);
         const mirror::MemberReport& member = member_in(status, target);
         if (member.state != "offline") {
             throw Failure(fmt::format("{} is {} again", target.member, member.state));
         }
         if (member.released) return kDone;
-        nanosleep(&kLookAgain, nullptr);
+        pause_before_next_look();
     }
 }
 
@@ -134,12 +122,12 @@ int wait_until_released(const Target& target) {
 int run_member(const MemberArguments& arguments) {
     const Target target = find_target(arguments);
     const bool online = arguments.action == MemberAction::online;
-    const VolumeStatus before = answer_or_throw(ask_status(target.socket), target);
+    const VolumeStatus before = answer_or_throw(ask_status(target.socket), target.given);
     if (online && member_in(before, target).state == "in-sync") {
         fmt::print("{} is in sync already\n", target.member);
         return kDone;
     }
-    answer_or_throw(ask_member(target.socket, online, target.member), target);
+    answer_or_throw(ask_member(target.socket, online, target.member), target.given);
     if (arguments.wait && online) return wait_until_online(target);
     if (arguments.wait) wait_until_released(target);
     if (online) {

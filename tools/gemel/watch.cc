@@ -16,6 +16,7 @@
 #include "tools/config/volume_file.h"
 #include "tools/gemel/control_client.h"
 #include "tools/gemel/run_task.h"
+#include "tools/gemel/server_answer.h"
 #include "tools/gemel/status_view.h"
 
 namespace gemel::tools {
@@ -64,13 +65,10 @@ int watch_volume(const std::string& file, const std::string& given) {
         if (!answer.ok() && answer.error().code == Errc::io) {
             answer = ask_status_of(description, file);
         }
-        if (!answer.ok() && means_no_server(answer.error())) {
-            throw Failure(shown ? fmt::format("{} is not served any more", given)
-                                : fmt::format("{} is not served; start it with 'gemel serve {}'",
-                                              given, given));
+        if (shown && !answer.ok() && means_no_server(answer.error())) {
+            throw Failure(fmt::format("{} is not served any more", given));
         }
-        if (!answer.ok()) throw Failure(answer.error());
-        VolumeStatus status = std::move(answer).value();
+        VolumeStatus status = answer_or_throw(std::move(answer), given);
         if (draws) {
             fmt::print("{}{}", shown ? "" : kClearScreen, screen(status, terminal_rows()));
         } else if (!shown || differ(*shown, status)) {
