@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blockdev/bytes.h"
 
-#include <cstdlib>
-
-#include "blockdev/assert.h"
+#include <cstring>
+#include <new>
 
 namespace gemel {
 
-void AlignedFree::operator()(std::byte* memory) const { std::free(memory); }
+void AlignedFree::operator()(std::byte* memory) const {
+    ::operator delete(memory, std::align_val_t{kIoAlignment});
+}
 
 AlignedBytes allocate_aligned(size_t size) {
     const size_t rounded = round_up(size == 0 ? 1 : size, kIoAlignment);
-    auto* memory = static_cast<std::byte*>(std::aligned_alloc(kIoAlignment, rounded));
-    CHECK(memory != nullptr);
-    return AlignedBytes(memory);
+    void* memory = ::operator new(rounded, std::align_val_t{kIoAlignment});
+    return AlignedBytes(static_cast<std::byte*>(memory));
 }
 
 AlignedBytes allocate_zeroed(size_t size) {

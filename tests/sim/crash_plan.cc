@@ -24,6 +24,13 @@ constexpr Target kTargets[] = {
     {IoKind::read, Region::home, 100},
 };
 
+std::string place_text(MomentKind moment, IoKind io, Region region) {
+    static constexpr const char* kMoments[] = {"before", "during", "after", "before", "after"};
+    static constexpr const char* kIos[] = {"read", "write", "sync of", "punch", "zero"};
+    return std::string(kMoments[static_cast<size_t>(moment)]) + " " +
+           kIos[static_cast<size_t>(io)] + " " + name(region);
+}
+
 }  // namespace
 
 const char* name(Region region) {
@@ -82,6 +89,18 @@ CrashPlan draw_crash_plan(Random& random, uint64_t now_ns) {
     return plan;
 }
 
+std::vector<std::string> crash_places() {
+    std::vector<std::string> places;
+    for (const Target& target : kTargets) {
+        for (const MomentKind moment :
+             {MomentKind::submitting, MomentKind::submitted, MomentKind::completing}) {
+            if (target.region == Region::file && moment == MomentKind::submitted) continue;
+            places.push_back(place_text(moment, target.io, target.region));
+        }
+    }
+    return places;
+}
+
 Region CrashWatcher::region_of(const Moment& moment) {
     if (moment.drive == nullptr) return Region::file;
     if (moment.io == IoKind::sync) {
@@ -103,10 +122,7 @@ bool CrashWatcher::observe(const Moment& moment) {
 }
 
 std::string CrashWatcher::place() const {
-    static constexpr const char* kMoments[] = {"before", "during", "after", "before", "after"};
-    static constexpr const char* kIos[] = {"read", "write", "sync of", "punch", "zero"};
-    return std::string(name(phase_)) + ": " + kMoments[static_cast<size_t>(last_.kind)] + " " +
-           kIos[static_cast<size_t>(last_.io)] + " " + name(last_region_);
+    return std::string(name(phase_)) + ": " + place_text(last_.kind, last_.io, last_region_);
 }
 
 }  // namespace gemel::sim

@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "blockdev/layout.h"
 #include "tests/sim/sim_world.h"
@@ -49,6 +50,8 @@ struct CrashPlan {
     std::optional<uint64_t> at_ns;  // Instead of all that.
 };
 CrashKind draw_crash_kind(Random& random);
+// The moments that plans aim at, as place() tells them but for the phase.
+std::vector<std::string> crash_places();
 CrashPlan draw_crash_plan(Random& random, uint64_t now_ns);
 
 // Follows what happens, and says when the moment of the plan has come.

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/sim/coverage.h"
 #include "tests/sim/minimise.h"
 #include "tests/sim/runner.h"
 #include "tests/sim/volume_scenario.h"
@@ -49,7 +50,7 @@ int main(int argc, char** argv) {
     app.add_option("--jobs", options.jobs, "how many at a time")->check(CLI::Range(1, 1024));
     app.add_option("--failures", options.failures_max, "stop after so many seeds that fail")
         ->check(CLI::PositiveNumber);
-    app.add_flag("--twice", options.twice, "run each seed again and compare the traces");
+    app.add_flag("--twice", options.each.twice, "run each seed again and compare the traces");
     app.add_option("--without", without,
                    "classes of faults that do not happen: " + FaultSet::all().names())
         ->delimiter(',')
@@ -61,6 +62,7 @@ int main(int argc, char** argv) {
     FaultSet faults = FaultSet::all();
     for (const std::string& text : without) faults.remove(*gemel::sim::parse_fault_class(text));
     if (!without.empty()) options.replay_options = " --without " + (~faults).names();
+    if (without.empty()) options.covers_from = gemel::sim::kSeedsThatCover;
     // Large buffers come and go all the time: without this the kernel clears each of them anew,
     // which takes longer than everything else.
     mallopt(M_MMAP_THRESHOLD, 1 << 30);

@@ -17,7 +17,7 @@ std::string failure_with(uint64_t seed, FaultSet faults) {
     const auto run = [faults](uint64_t number) {
         return VolumeScenario({.seed = number, .faults = faults}).run();
     };
-    return run_apart({}, run, seed).failure;
+    return run_apart(run, seed).failure;
 }
 
 }  // namespace

@@ -1,167 +1,148 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/sim/runner.h"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cinttypes>
-#include <csignal>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <sstream>
-#include <string>
+#include <deque>
+#include <memory>
 #include <vector>
 
 #include "blockdev/assert.h"
+#include "tests/sim/coverage.h"
 
 namespace gemel::sim {
 
 namespace {
 
-struct Child {
-    uint64_t seed = 0;
-    pid_t pid = 0;
-    FILE* answer = nullptr;  // A file without a name, shared with the child.
-};
+// A process starts cold, and tells of its failures at its end.
+constexpr uint64_t kBatchMax = 100;
+constexpr uint64_t kBatchesPerJob = 4;
 
-void write_report(FILE* file, const SeedReport& report) {
-    std::fprintf(file, "%" PRIu64 "\n", report.trace_hash);
-    for (const auto& [what, times] : report.counts) {
-        std::fprintf(file, "%" PRIu64 " %s\n", times, what.c_str());
-    }
-    if (!report.failure.empty()) std::fprintf(file, "! %s\n", report.failure.c_str());
-    std::fprintf(file, ".\n");
-    std::fflush(file);
-}
-
-// False if the child did not come to the end of its report.
-bool read_report(FILE* file, SeedReport& report) {
-    std::rewind(file);
-    char line[4096];
-    if (std::fgets(line, sizeof line, file) == nullptr) return false;
-    report.trace_hash = std::strtoull(line, nullptr, 10);
-    while (std::fgets(line, sizeof line, file) != nullptr) {
-        std::string text(line, std::strcspn(line, "\n"));
-        if (text == ".") return true;
-        if (text.starts_with("! ")) {
-            report.failure = text.substr(2);
-            continue;
-        }
-        char* rest = nullptr;
-        const uint64_t times = std::strtoull(text.c_str(), &rest, 10);
-        report.counts[rest + 1] += times;
-    }
-    return false;
-}
-
-Child start_child(const RunnerOptions& options, const SeedFunction& run, uint64_t seed) {
-    std::fflush(nullptr);
-    Child child;
-    child.seed = seed;
-    child.answer = std::tmpfile();
-    CHECK(child.answer != nullptr);
-    child.pid = fork();
-    CHECK(child.pid >= 0);
-    if (child.pid != 0) return child;
-    alarm(options.seconds_max);
-    SeedReport report = run(seed);
-    if (options.twice && run(seed).trace_hash != report.trace_hash) {
-        report.fail("two runs of the seed differ");
-    }
-    write_report(child.answer, report);
-    std::_Exit(0);
-}
-
-// What the child says, or what its end says of it.
-SeedReport report_of(const Child& child, int wait_status) {
-    SeedReport report;
-    const bool whole = read_report(child.answer, report);
-    if (!report.failure.empty()) return report;
-    if (WIFSIGNALED(wait_status)) {
-        const int signal = WTERMSIG(wait_status);
-        report.fail(signal == SIGALRM ? "did not end in time"
-                                      : std::string("died: ") + strsignal(signal));
-    } else if (!whole || WEXITSTATUS(wait_status) != 0) {
-        report.fail("ended without a report");
-    }
-    return report;
+// Of all processes that have ended.
+double core_minutes() {
+    rusage usage{};
+    CHECK(getrusage(RUSAGE_CHILDREN, &usage) == 0);
+    const auto seconds = static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec);
+    const auto micros = static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    return (seconds + micros / 1e6) / 60;
 }
 
 class Runner {
 public:
-    Runner(const RunnerOptions& options, const SeedFunction& run) : options_(options), run_(run) {}
+    Runner(const RunnerOptions& options, const SeedFunction& run);
     bool run_all();
 
 private:
-    void start(uint64_t seed);
     void reap();
-    void judge(const Child& child, int wait_status);
+    void judge(SeedBatch& batch, int wait_status);
     void fail(uint64_t seed, const std::string& why);
+    void print_summary(double seconds);
+    bool check_coverage();
 
     const RunnerOptions& options_;
     const SeedFunction& run_;
-    std::vector<Child> children_;
+    std::deque<SeedRange> waiting_;
+    std::vector<std::unique_ptr<SeedBatch>> running_;
     SeedReport total_;
     uint64_t failures_ = 0;
 };
 
-bool Runner::run_all() {
-    const auto start_time = std::chrono::steady_clock::now();
-    for (uint64_t i = 0; i < options_.count && failures_ < options_.failures_max; ++i) {
-        if (children_.size() == options_.jobs) reap();
-        start(options_.from + i);
+Runner::Runner(const RunnerOptions& options, const SeedFunction& run)
+    : options_(options), run_(run) {
+    const uint64_t share = options.count / (options.jobs * kBatchesPerJob);
+    const uint64_t size = std::clamp<uint64_t>(share, 1, kBatchMax);
+    for (uint64_t done = 0; done < options.count; done += size) {
+        waiting_.push_back({options.from + done, std::min(size, options.count - done)});
     }
-    while (!children_.empty()) reap();
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start_time;
-    print_counts(total_);
-    if (const uint64_t seeds = total_.counts["seeds"]; seeds != 0) {
-        std::printf("%12.1f  faults per seed\n",
-                    static_cast<double>(total_.counts["faults"]) / static_cast<double>(seeds));
-    }
-    std::printf("%" PRIu64 " seeds in %.1f s with %" PRIu64 " jobs: %" PRIu64 " failed\n",
-                total_.counts["seeds"], took.count(), options_.jobs, failures_);
-    return failures_ == 0;
 }
 
-void Runner::start(uint64_t seed) { children_.push_back(start_child(options_, run_, seed)); }
+bool Runner::run_all() {
+    const auto start = std::chrono::steady_clock::now();
+    while (!waiting_.empty() || !running_.empty()) {
+        if (failures_ >= options_.failures_max) waiting_.clear();
+        if (waiting_.empty() || running_.size() == options_.jobs) {
+            if (!running_.empty()) reap();
+            continue;
+        }
+        running_.push_back(std::make_unique<SeedBatch>(options_.each, run_, waiting_.front()));
+        waiting_.pop_front();
+    }
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    print_summary(took.count());
+    return check_coverage() && failures_ == 0;
+}
 
 void Runner::reap() {
     int status = 0;
     const pid_t pid = wait(&status);
     CHECK(pid > 0 || errno == EINTR);
-    for (size_t i = 0; i < children_.size(); ++i) {
-        if (children_[i].pid != pid) continue;
-        judge(children_[i], status);
-        std::fclose(children_[i].answer);
-        children_.erase(children_.begin() + static_cast<std::ptrdiff_t>(i));
+    for (size_t i = 0; i < running_.size(); ++i) {
+        if (running_[i]->pid() != pid) continue;
+        judge(*running_[i], status);
+        running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
         return;
     }
 }
 
-void Runner::judge(const Child& child, int wait_status) {
-    const SeedReport report = report_of(child, wait_status);
-    for (const auto& [what, times] : report.counts) total_.count(what, times);
-    if (!report.failure.empty()) fail(child.seed, report.failure);
+// The seeds after one that failed have not run yet.
+void Runner::judge(SeedBatch& batch, int wait_status) {
+    SeedRange left = batch.seeds();
+    for (const SeedReport& report : batch.reports(wait_status)) {
+        for (const auto& [what, times] : report.counts) total_.count(what, times);
+        // Whatever the order in which they end.
+        total_.trace_hash += (report.trace_hash ^ left.first) * 0x9e3779b97f4a7c15ull;
+        if (!report.failure.empty()) fail(left.first, report.failure);
+        ++left.first;
+        --left.count;
+    }
+    if (left.count != 0) waiting_.push_front(left);
 }
 
 void Runner::fail(uint64_t seed, const std::string& why) {
     ++failures_;
     std::printf("seed %" PRIu64 " FAILED: %s\n  replay: gemel-sim --seed %" PRIu64 "%s --trace\n",
                 seed, why.c_str(), seed, options_.replay_options.c_str());
+    std::fflush(stdout);
+}
+
+void Runner::print_summary(double seconds) {
+    print_counts(total_);
+    const uint64_t seeds = total_.counts["seeds"];
+    const auto each = [&](const char* what) {
+        return seeds == 0 ? 0
+                          : static_cast<double>(total_.counts[what]) / static_cast<double>(seeds);
+    };
+    std::printf("%12.1f  operations per seed\n%12.1f  faults per seed\n%12.1f  crashes per seed\n",
+                each("operations"), each("faults"), each("crashes"));
+    const double minutes = core_minutes();
+    std::printf("%12.0f  seeds per core-minute\n%12.0f  operations checked per core-minute\n",
+                static_cast<double>(seeds) / minutes,
+                static_cast<double>(total_.counts["operations"]) / minutes);
+    std::printf("traces of all: %016" PRIx64 "\n", total_.trace_hash);
+    std::printf("%" PRIu64 " seeds in %.1f s with %" PRIu64 " jobs: %" PRIu64 " failed\n", seeds,
+                seconds, options_.jobs, failures_);
+}
+
+bool Runner::check_coverage() {
+    if (total_.counts["seeds"] < options_.covers_from) return true;
+    const std::vector<std::string> missing = not_covered(total_);
+    for (const std::string& what : missing) std::printf("NEVER SEEN: %s\n", what.c_str());
+    return missing.empty();
 }
 
 }  // namespace
 
-SeedReport run_apart(const RunnerOptions& options, const SeedFunction& run, uint64_t seed) {
-    const Child child = start_child(options, run, seed);
+SeedReport run_apart(const SeedFunction& run, uint64_t seed) {
+    SeedBatch batch({}, run, {seed, 1});
     int status = 0;
-    while (waitpid(child.pid, &status, 0) != child.pid) CHECK(errno == EINTR);
-    SeedReport report = report_of(child, status);
-    std::fclose(child.answer);
-    return report;
+    while (waitpid(batch.pid(), &status, 0) != batch.pid()) CHECK(errno == EINTR);
+    return batch.reports(status).front();
 }
 
 bool run_seeds(const RunnerOptions& options, const SeedFunction& run) {

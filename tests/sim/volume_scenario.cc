@@ -109,6 +109,7 @@ bool VolumeScenario::run_phase(const std::function<bool()>& done, uint64_t limit
 }
 
 void VolumeScenario::crash(CrashKind kind) {
+    report_.count("crashes");
     report_.count(std::string("crash, ") + name(kind));
     report_.count("crash at " + watcher_.place());
     if (world_.trace().printing()) {

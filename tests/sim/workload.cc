@@ -106,6 +106,7 @@ Task<void> Workload::read(Range range) {
     const Oracle::Read made = oracle_.read(range.offset, range.length);
     const Status status = co_await device_.read(range.offset, data);
     if (!env_.alive()) co_return;
+    report_.count("operations");
     report_.count("reads");
     if (!status.ok()) {
         co_return fail("reading " + at(range.offset, range.length) + ": " + status.error().text());
@@ -145,6 +146,7 @@ Task<void> Workload::flush() {
     const uint64_t begun = oracle_.begin_flush();
     const Status status = co_await device_.flush();
     if (!env_.alive()) co_return;
+    report_.count("operations");
     report_.count("flushes");
     if (!status.ok()) co_return fail("a flush: " + status.error().text());
     oracle_.flushed(begun);
@@ -153,6 +155,7 @@ Task<void> Workload::flush() {
 // An answer that a dead process still gave to itself is none.
 void Workload::changed(Oracle::Call* call, const Status& status, const char* what) {
     if (!env_.alive()) return;
+    report_.count("operations");
     report_.count(what);
     if (!status.ok() && status.error().code == Errc::no_space && options_.space_is_short) {
         report_.count("calls refused for lack of space");
