@@ -279,12 +279,24 @@ Task<Status> LocalMember::read_chunk(uint64_t first_block, uint64_t count, std::
                      out + begin * kBlockSize);
 }
 
+// Whether the home copy of a block may have another version than the one with this checksum. Nobody
+// writes to it while somebody waits for a read; of one that nobody waits for any more it is not
+// known.
+bool LocalMember::has_changed(uint64_t block, uint64_t checksum) {
+    if (overlay_.find(block)) return true;
+    uint64_t now = 0;
+    return !table_.try_lookup(block, {&now, 1}) || now != checksum;
+}
+
 Status LocalMember::verify(uint64_t first_block, std::span<const uint64_t> checksums,
                            const std::byte* out) {
     for (size_t i = 0; i < checksums.size(); ++i) {
         if (checksums[i] == 0) continue;
         ++counters_.blocks_verified;
         if (hasher_.checksum(first_block + i, out + i * kBlockSize) == checksums[i]) continue;
+        if (has_changed(first_block + i, checksums[i])) {
+            return Error{Errc::stale, 0, "a newer version came meanwhile"};
+        }
         ++counters_.mismatches;
         return Error{Errc::corrupt, 0, "block checksum"};
     }

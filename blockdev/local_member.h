@@ -110,6 +110,7 @@ private:
     // `Limit` bounds `count` and with it the size of the frame: small reads stay cheap.
     template <size_t Limit>
     Task<Status> read_chunk(uint64_t first_block, uint64_t count, std::byte* out);
+    bool has_changed(uint64_t block, uint64_t checksum);
     Status verify(uint64_t first_block, std::span<const uint64_t> checksums, const std::byte* out);
     Task<Result<bool>> page_is_zero(uint64_t page);
     void add_logged(uint64_t page, PageVersion version, uint64_t sequence, PageValues& out) const;

@@ -96,7 +96,8 @@ public:
     virtual uint64_t tail_sequence() const = 0;
 
     // --- Reading: the newest version, from the log's memory or from home, verified. `out` is
-    // aligned for direct I/O. The caller keeps writes to these blocks away meanwhile.
+    // aligned for direct I/O. The caller keeps writes to these blocks away as long as he cares for
+    // the answer; where some came in between it may be Errc::stale.
     virtual Task<Status> read(uint64_t first_block, uint64_t count, std::byte* out) = 0;
     // Serves the read if that needs no I/O at all.
     virtual bool try_read(uint64_t first_block, uint64_t count, std::byte* out) = 0;

@@ -26,7 +26,6 @@ using blockdev::TableSource;
 
 namespace {
 
-constexpr uint64_t kReadPieceBlocks = 256;
 constexpr size_t kBuffersKept = 8u << 20;
 
 const Error kGivenUp{Errc::closed, 0, "the member was given up"};
@@ -123,16 +122,8 @@ Task<Status> write_configuration_of(Member& member, ConfigurationRecord configur
 
 }  // namespace
 
-struct GuardedMember::Call {
-    explicit Call(Loop& loop) : ended(loop) {}
-    Event ended;
-    Call* previous = nullptr;
-    Call* next = nullptr;
-};
-
 template <typename T>
 struct GuardedMember::CallOf : Call {
-    using Call::Call;
     std::optional<T> result;
 };
 
@@ -145,33 +136,87 @@ GuardedMember::GuardedMember(Env& env, std::unique_ptr<Member> member, Doorbell&
 
 GuardedMember::~GuardedMember() = default;
 
+void GuardedMember::link(Call& call) {
+    call.next = first_;
+    if (first_ != nullptr) first_->previous = &call;
+    first_ = &call;
+}
+
+void GuardedMember::end(Call& call) {
+    call.ended = true;
+    if (call.previous != nullptr || first_ == &call) {
+        (call.previous != nullptr ? call.previous->next : first_) = call.next;
+        if (call.next != nullptr) call.next->previous = call.previous;
+    }
+    if (call.listener != nullptr) call.listener->notify_all();
+}
+
 template <typename T>
 Task<void> GuardedMember::carry_out(std::shared_ptr<CallOf<T>> call, Task<T> work) {
     call->result.emplace(co_await std::move(work));
-    call->ended.notify_all();
+    end(*call);
 }
 
 template <typename T>
 Task<T> GuardedMember::guarded(Task<T> work) {
     if (given_up_) co_return kGivenUp;
     doorbell_.ring();
-    auto call = std::make_shared<CallOf<T>>(env_);
+    auto call = std::make_shared<CallOf<T>>();
     scope_.start(carry_out<T>(call, std::move(work)));
-    if (!call->result) {
-        call->next = first_;
-        if (first_ != nullptr) first_->previous = call.get();
-        first_ = call.get();
-        while (!call->result && !given_up_) co_await call->ended.wait();
-        (call->previous != nullptr ? call->previous->next : first_) = call->next;
-        if (call->next != nullptr) call->next->previous = call->previous;
+    if (!call->ended) {
+        Event ended(env_);
+        link(*call);
+        call->listener = &ended;
+        while (!call->ended && !given_up_) co_await ended.wait();
+        call->listener = nullptr;
     }
-    if (call->result) co_return std::move(*call->result);
+    if (call->ended) co_return std::move(*call->result);
     co_return kGivenUp;
+}
+
+Task<void> GuardedMember::carry_out_read(std::shared_ptr<Read> read, BufferPool::Buffer buffer,
+                                         uint64_t first_block, uint64_t count) {
+    const Status status = co_await member_->read(first_block, count, buffer.get());
+    --reads_.in_flight;
+    if (read->second) --reads_.seconds_in_flight;
+    if (read->late) --reads_.late_in_flight;
+    if (read->waits) {
+        (read->small ? reads_.small : reads_.large).record(env_.now_ns() - read->began_ns);
+    }
+    if (status.ok()) {
+        read->result.emplace(std::move(buffer));
+    } else {
+        read->result.emplace(status.error());
+    }
+    end(*read);
+}
+
+std::shared_ptr<GuardedMember::Read> GuardedMember::begin_read(uint64_t first_block, uint64_t count,
+                                                               Event& listener, uint64_t now_ns,
+                                                               bool second) {
+    CHECK(!given_up_ && count <= kReadPieceBlocks);
+    doorbell_.ring();
+    auto read = std::make_shared<Read>();
+    read->began_ns = now_ns;
+    read->small = count <= kSmallReadBlocks;
+    read->second = second;
+    reads_.last_began_ns = now_ns;
+    ++reads_.in_flight;
+    if (second) ++reads_.seconds_in_flight;
+    scope_.start(carry_out_read(read, buffers_.take(count * kBlockSize), first_block, count));
+    if (read->ended) return read;
+    // Only now: what is answered from memory says nothing about the device.
+    read->waits = true;
+    read->listener = &listener;
+    link(*read);
+    return read;
 }
 
 void GuardedMember::give_up() {
     given_up_ = true;
-    for (Call* call = first_; call != nullptr; call = call->next) call->ended.notify_all();
+    for (Call* call = first_; call != nullptr; call = call->next) {
+        if (call->listener != nullptr) call->listener->notify_all();
+    }
 }
 
 void GuardedMember::retire() {

@@ -7,6 +7,8 @@
 //
 // So nothing that a caller owns is handed to the device: data that is read comes through a buffer
 // from here, data that is written is copied, or owned by its batch.
+//
+// It also knows how long its member takes to answer, whether somebody waited for that or not.
 #pragma once
 
 #include <memory>
@@ -14,6 +16,7 @@
 #include "blockdev/buffer_pool.h"
 #include "blockdev/env.h"
 #include "blockdev/member.h"
+#include "mirror/latency.h"
 
 namespace gemel::mirror {
 
@@ -37,6 +40,32 @@ private:
 
 class GuardedMember final : public blockdev::Member {
 public:
+    // A call that nobody has to wait for to its end.
+    struct Call {
+        bool ended = false;
+        Event* listener = nullptr;  // Notified at the end, or when the member is given up.
+        Call* previous = nullptr;
+        Call* next = nullptr;
+    };
+    struct Read : Call {
+        uint64_t began_ns = 0;
+        bool small = false;
+        bool second = false;  // Another member was asked before.
+        bool waits = false;   // For the device, or for another request.
+        bool late = false;
+        std::optional<Result<blockdev::BufferPool::Buffer>> result;
+    };
+    // What is known of the reads that were begun here.
+    struct ReadRecord {
+        Latency small;
+        Latency large;
+        uint32_t in_flight = 0;
+        uint32_t seconds_in_flight = 0;
+        uint32_t late_in_flight = 0;
+        uint64_t last_began_ns = 0;
+        const Latency& of(bool is_small) const { return is_small ? small : large; }
+    };
+
     GuardedMember(Env& env, std::unique_ptr<blockdev::Member> member, Doorbell& doorbell);
     ~GuardedMember() override;
 
@@ -51,6 +80,20 @@ public:
     void retire();
     // Of buffers that nobody uses.
     size_t bytes_kept() const { return buffers_.bytes_kept(); }
+
+    // Begins a read of at most kReadPieceBlocks blocks at `now_ns`, into memory of its own. Who
+    // does not listen any more takes his event back.
+    std::shared_ptr<Read> begin_read(uint64_t first_block, uint64_t count, Event& listener,
+                                     uint64_t now_ns, bool second);
+    // It has not ended, and takes longer than it should.
+    void note_late(Read& read) {
+        reads_.late_in_flight += read.late ? 0 : 1;
+        read.late = true;
+    }
+    const ReadRecord& reads() const { return reads_; }
+
+    static constexpr uint64_t kReadPieceBlocks = 256;
+    static constexpr uint64_t kSmallReadBlocks = 16;
 
     const std::string& path() const override { return member_->path(); }
     const blockdev::Superblock& superblock() const override { return member_->superblock(); }
@@ -142,14 +185,17 @@ public:
     Task<Status> close() override;
 
 private:
-    struct Call;
     template <typename T>
     struct CallOf;
+    void link(Call& call);
+    void end(Call& call);
     // Runs `work`, which must own all that it needs, and waits for its end or that of our patience.
     template <typename T>
     Task<T> guarded(Task<T> work);
     template <typename T>
-    static Task<void> carry_out(std::shared_ptr<CallOf<T>> call, Task<T> work);
+    Task<void> carry_out(std::shared_ptr<CallOf<T>> call, Task<T> work);
+    Task<void> carry_out_read(std::shared_ptr<Read> read, blockdev::BufferPool::Buffer buffer,
+                              uint64_t first_block, uint64_t count);
     Task<Status> read_through_buffer(uint64_t first_block, uint64_t count, std::byte* out,
                                      bool raw);
 
@@ -158,7 +204,8 @@ private:
     Doorbell& doorbell_;
     blockdev::BufferPool buffers_;
     Scope scope_;
-    Call* first_ = nullptr;  // Those that somebody waits for.
+    Call* first_ = nullptr;  // Those that have not ended.
+    ReadRecord reads_;
     blockdev::MemberCounters last_counters_;
     bool given_up_ = false;
 };

@@ -43,6 +43,9 @@ struct MemberReport {
     uint64_t last_event_s = 0;
     uint64_t read_errors = 0;
     uint64_t write_errors = 0;
+    // Of small reads by clients, lately; 0: not known.
+    uint64_t read_p50_us = 0;
+    uint64_t read_p99_us = 0;
     uint64_t free_bytes = UINT64_MAX;  // Of its file system; UINT64_MAX for block devices.
 };
 
@@ -61,6 +64,9 @@ struct VolumeReport {
     uint64_t bytes_read = 0, bytes_written = 0;
     uint64_t batches = 0;
     uint64_t checkpoints = 0;
+    // Reads that were given to a second member because the first was late, those that it answered,
+    // and those given to two at once to know a slow member's latency.
+    uint64_t reads_raced = 0, races_won = 0, probes = 0;
     bool short_of_space = false;  // New allocating writes get ENOSPC.
     uint64_t unrecoverable_blocks = 0;
     std::vector<BlockRange> unrecoverable;  // Of which no member has a good copy.

@@ -91,6 +91,7 @@ Volume::Volume(Env& env, VolumeParts parts)
       resync_(env, members_, locks_, sequencer_, configurator_, healer_, pace_,
               std::move(parts.history)),
       rejoiner_(env, members_, resync_, health_, *pool_,
+      reader_(env, members_, healer_, ReadLimits::within(parts.limits.request_ns)),
                 {.volume = uuid_, .cache_bytes = parts.cache_bytes},
                 [this](const MemberFailure& failure) { member_failed(failure); }),
       scope_(env),
@@ -123,6 +124,7 @@ Status Volume::check_range(uint64_t offset, uint64_t length) const {
     }
     if (closed_) return Error{Errc::closed, 0, "the volume is closed"};
     if (stopped_) return Error{Errc::io, 0, "the volume has stopped"};
+    watch_scope_.start(reader_.run());
     return Status::success();
 }
 
@@ -145,7 +147,7 @@ Task<Status> Volume::read(uint64_t offset, std::span<std::byte> data) {
     // What was in the logs of a volume that stopped meanwhile may never have been committed.
     if (stopped_) co_return check_range(offset, data.size());
     if (is_aligned(offset, data) && is_io_aligned(data.data())) {
-        co_return co_await read_blocks(offset / kBlockSize, data.size() / kBlockSize, data.data());
+        co_return co_await reader_.read(offset / kBlockSize, data.size() / kBlockSize, data.data());
     }
     co_return co_await read_unaligned(offset, data);
 }
@@ -159,85 +161,13 @@ Task<Status> Volume::read_unaligned(uint64_t offset, std::span<std::byte> data) 
         const uint64_t at = offset + done;
         const uint64_t within = at % kBlockSize;
         const uint64_t length = std::min<uint64_t>(data.size() - done, kPiece - within);
-        const Status status = co_await read_blocks(
+        const Status status = co_await reader_.read(
             at / kBlockSize, divide_up(within + length, kBlockSize), buffer.get());
         if (!status.ok()) co_return status;
         std::memcpy(data.data() + done, buffer.get() + within, length);
         done += length;
     }
     co_return Status::success();
-}
-
-// The member with the least to do; all alike, each in turn.
-size_t Volume::choose_reader() {
-    size_t chosen = SIZE_MAX;
-    for (size_t tried = 0; tried < members_.size(); ++tried) {
-        const size_t index = (next_reader_ + tried) % members_.size();
-        if (!members_.readable(index)) continue;
-        const bool better = chosen == SIZE_MAX ||
-                            members_[index].reads_in_flight < members_[chosen].reads_in_flight;
-        if (better) chosen = index;
-    }
-    ++next_reader_;
-    return chosen;
-}
-
-// If that fails, block by block: each is masked by another member, and where each has lost other
-// ones, together they may still have all of them.
-Task<Status> Volume::read_blocks(uint64_t first_block, uint64_t count, std::byte* out) {
-    const size_t chosen = choose_reader();
-    if (chosen == SIZE_MAX) co_return Error{Errc::io, 0, "no member in sync is left"};
-    if (members_.member(chosen).try_read(first_block, count, out)) co_return Status::success();
-    const Status whole = co_await read_member(chosen, first_block, count, out);
-    if (whole.ok()) {
-        healer_.forget(first_block, count);
-        co_return whole;
-    }
-    // It was given up under way: the others have all of it.
-    if (!members_.readable(chosen) && !stopped_) {
-        co_return co_await read_blocks(first_block, count, out);
-    }
-    Status outcome;
-    for (uint64_t i = 0; i < count; ++i) {
-        const Status status = co_await read_masked(chosen, first_block + i, out + i * kBlockSize);
-        if (!status.ok()) outcome = status;
-    }
-    co_return outcome;
-}
-
-Task<Status> Volume::read_member(size_t index, uint64_t first_block, uint64_t count,
-                                 std::byte* out) {
-    ++members_[index].reads_in_flight;
-    const Status status = co_await members_.member(index).read(first_block, count, out);
-    --members_[index].reads_in_flight;
-    co_return status;
-}
-
-Task<Status> Volume::read_masked(size_t chosen, uint64_t block, std::byte* out) {
-    for (int attempt = 0; attempt < 2; ++attempt) {
-        std::array<bool, blockdev::kMaximumMembers> failed{};
-        for (size_t tried = 0; tried < members_.size(); ++tried) {
-            const size_t index = (chosen + tried) % members_.size();
-            if (!members_.readable(index)) continue;
-            const Status status = co_await read_member(index, block, 1, out);
-            failed[index] = !status.ok();
-            if (!status.ok()) continue;
-            healer_.forget(block, 1);
-            for (size_t i = 0; i < members_.size(); ++i) {
-                if (failed[i]) healer_.suspect(i, block);
-            }
-            co_return status;
-        }
-        // Perhaps it is only the tables that are damaged everywhere. A repair that did not come to
-        // its end may have been enough for this block.
-        if (attempt == 0) {
-            static_cast<void>(co_await healer_.repair_tables(block / blockdev::kPageBlocks));
-        }
-    }
-    const Status outside = co_await healer_.fetch(SIZE_MAX, block, out);
-    if (outside.ok()) co_return outside;
-    if (!stopped_) healer_.lose(block);
-    co_return Error{Errc::io, 0, "no member has a good copy"};
 }
 
 Task<Status> Volume::repair_suspect(size_t index) {
@@ -254,10 +184,6 @@ Task<Status> Volume::repair_suspect(size_t index) {
                                     "+512 are damaged; repairing them");
     const std::vector<Member*> members = members_.readable_members(index);
     co_return co_await repair_table(members, 0, *page);
-}
-
-Task<Status> Volume::read_edge(uint64_t block, std::byte* out) {
-    co_return co_await read_blocks(block, 1, out);
 }
 
 // --- Writing
@@ -311,7 +237,7 @@ Task<Status> Volume::write_pieces(uint64_t offset, std::span<const std::byte> da
     if (plan.head_bytes != 0 || plan.tail_bytes != 0) edges = allocate_aligned(2 * kBlockSize);
     std::vector<Sequencer::Write> writes;
     if (plan.head_bytes != 0) {
-        const Status status = co_await read_edge(plan.head_block, edges.get());
+        const Status status = co_await reader_.read(plan.head_block, 1, edges.get());
         if (!status.ok()) co_return status;
         std::memcpy(edges.get() + plan.head_offset, data.data(), plan.head_bytes);
         writes.emplace_back().what = {EntryKind::write, plan.head_block, 1, edges.get()};
@@ -326,7 +252,7 @@ Task<Status> Volume::write_pieces(uint64_t offset, std::span<const std::byte> da
     }
     if (plan.tail_bytes != 0) {
         std::byte* tail = edges.get() + kBlockSize;
-        const Status status = co_await read_edge(plan.tail_block, tail);
+        const Status status = co_await reader_.read(plan.tail_block, 1, tail);
         if (!status.ok()) co_return status;
         std::memcpy(tail, data.data() + data.size() - plan.tail_bytes, plan.tail_bytes);
         writes.emplace_back().what = {EntryKind::write, plan.tail_block, 1, tail};
@@ -391,7 +317,7 @@ Task<Status> Volume::write_zeroes(uint64_t offset, uint64_t length, ZeroOptions 
     AlignedBytes edges = allocate_aligned(2 * kBlockSize);
     std::vector<Sequencer::Write> writes;
     if (plan.head_bytes != 0) {
-        const Status status = co_await read_edge(plan.head_block, edges.get());
+        const Status status = co_await reader_.read(plan.head_block, 1, edges.get());
         if (!status.ok()) co_return status;
         std::memset(edges.get() + plan.head_offset, 0, plan.head_bytes);
         writes.emplace_back().what = edge_write(plan.head_block, edges.get(), kind);
@@ -404,7 +330,7 @@ Task<Status> Volume::write_zeroes(uint64_t offset, uint64_t length, ZeroOptions 
     }
     if (plan.tail_bytes != 0) {
         std::byte* tail = edges.get() + kBlockSize;
-        const Status status = co_await read_edge(plan.tail_block, tail);
+        const Status status = co_await reader_.read(plan.tail_block, 1, tail);
         if (!status.ok()) co_return status;
         std::memset(tail, 0, plan.tail_bytes);
         writes.emplace_back().what = edge_write(plan.tail_block, tail, kind);

@@ -24,6 +24,7 @@
 #include "mirror/new_member.h"
 #include "mirror/pacer.h"
 #include "mirror/range_lock.h"
+#include "mirror/reader.h"
 #include "mirror/rejoiner.h"
 #include "mirror/report.h"
 #include "mirror/resync.h"
@@ -92,13 +93,8 @@ private:
 
     Status check_range(uint64_t offset, uint64_t length) const;
     Status check_writable(uint64_t offset, uint64_t length) const;
-    size_t choose_reader();
-    Task<Status> read_blocks(uint64_t first_block, uint64_t count, std::byte* out);
-    Task<Status> read_member(size_t index, uint64_t first_block, uint64_t count, std::byte* out);
-    Task<Status> read_masked(size_t chosen, uint64_t block, std::byte* out);
     Task<Status> repair_suspect(size_t index);
     Task<Status> read_unaligned(uint64_t offset, std::span<std::byte> data);
-    Task<Status> read_edge(uint64_t block, std::byte* out);
     Task<Result<blockdev::BlockRun>> run_at(uint64_t block, uint64_t blocks);
     Task<Status> commit(std::span<Sequencer::Write> writes, bool fua);
     Task<Status> write_pieces(uint64_t offset, std::span<const std::byte> data, bool fua);
@@ -158,11 +154,11 @@ private:
     Resync resync_;
     Rejoiner rejoiner_;
     Scope scope_;
+    Reader reader_;
     Scope watch_scope_;  // What must outlive the work in scope_, to see that it ends.
     Event closing_;
     bool patience_ended_ = false;
     Counters counters_;
-    size_t next_reader_ = 0;
     bool stopped_ = false;
     std::string stopped_because_;
     bool closed_ = false;

@@ -62,6 +62,7 @@ void Volume::stop_workers() {
     health_.stop();
     resync_.stop();
     rejoiner_.stop();
+    reader_.stop();
     watchdog_.stop();
 }
 
@@ -174,6 +175,7 @@ Task<Status> Volume::release_members() {
     co_return outcome;
 }
 
+    reader_.stop();
 // Members that hang must not keep the volume from closing: all calls to them end.
 Task<void> Volume::end_patience(uint64_t deadline_ns) {
     while (!patience_ended_ && env_.now_ns() < deadline_ns) {
@@ -250,6 +252,9 @@ VolumeReport Volume::report() const {
         out.read_errors = counters.read_errors;
         out.write_errors = counters.write_errors;
         if (member == nullptr) continue;
+    report.reads_raced = reader_.counters().raced;
+    report.races_won = reader_.counters().races_won;
+    report.probes = reader_.counters().probes;
         out.direct = member->traits().direct || member->traits().is_block_device;
         out.logged_sequence = member->logged_sequence();
         out.stable_sequence = flusher_.stable_point();
@@ -263,3 +268,7 @@ VolumeReport Volume::report() const {
 }
 
 }  // namespace gemel::mirror
+        if (slot.guard) {
+            out.read_p50_us = slot.guard->reads().small.quantile_ns(500) / kMicrosecond;
+            out.read_p99_us = slot.guard->reads().small.p99_ns() / kMicrosecond;
+        }
