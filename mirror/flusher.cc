@@ -11,7 +11,8 @@ Flusher::Flusher(Env& env, MemberSet& members, Sequencer& sequencer, FailureSink
       sequencer_(sequencer),
       on_failure_(std::move(on_failure)),
       stable_point_(sequencer.commit_point()),
-      finished_(env) {}
+      finished_(env),
+      flushes_(env) {}
 
 Task<Status> Flusher::flush_to(uint64_t sequence) {
     CHECK(sequence <= sequencer_.commit_point());
@@ -26,13 +27,12 @@ Task<Status> Flusher::flush_to(uint64_t sequence) {
         const uint64_t target = sequencer_.commit_point();
         asked_ = 0;
         flushed_ = 0;
-        Scope scope(env_);
+        ++round_;
         for (size_t i = 0; i < members_.size(); ++i) {
             if (!members_.counts(i)) continue;
             asked_ |= 1u << i;
-            if (members_.flows(i)) scope.start(flush_member(i));
+            if (members_.flows(i)) flushes_.start(flush_member(i, round_));
         }
-        co_await scope.join();
         while (!stopped_ && !is_stable_on_all()) co_await members_.changed().wait();
         running_ = false;
         if (!stopped_) {
@@ -54,13 +54,17 @@ bool Flusher::is_stable_on_all() const {
     return true;
 }
 
-Task<void> Flusher::flush_member(size_t index) {
+Task<void> Flusher::flush_member(size_t index, uint64_t round) {
+    const uint64_t began = env_.now_ns();
     const Status status = co_await members_.member(index).flush();
-    if (status.ok()) {
-        flushed_ |= 1u << index;
-    } else {
+    if (!status.ok()) {
         on_failure_({index, "flush", status.error()});
+        co_return;
     }
+    if (on_flushed_) on_flushed_(index, env_.now_ns() - began);
+    if (round != round_) co_return;
+    flushed_ |= 1u << index;
+    if (is_stable_on_all()) members_.changed().notify_all();
 }
 
 void Flusher::stop() {

@@ -83,14 +83,30 @@ void MemberSet::move(size_t index, MemberState state, std::string why) {
     slot.why = std::move(why);
     slot.leaving.reset();
     slot.admitting = false;
-    if (state != MemberState::in_sync && state != MemberState::resyncing &&
-        state != MemberState::adding) {
+    if (state != MemberState::in_sync && state != MemberState::lagging &&
+        state != MemberState::resyncing && state != MemberState::adding) {
         slot.joined = false;
         slot.checkpoints = false;
     }
     if (state == MemberState::removed) slot.listed = false;
     changed_.notify_all();
     if (before != state && on_move_) on_move_(index, before, state);
+}
+
+void MemberSet::begin_to_lag(size_t index, std::string why) {
+    Slot& slot = *slots_[index];
+    CHECK(readable(index) && readable_count() > 1);
+    slot.leaving = MemberState::lagging;
+    slot.why = std::move(why);
+    changed_.notify_all();
+}
+
+void MemberSet::keep(size_t index) {
+    Slot& slot = *slots_[index];
+    CHECK(slot.state == MemberState::in_sync && slot.leaving == MemberState::lagging);
+    slot.leaving.reset();
+    slot.why.clear();
+    changed_.notify_all();
 }
 
 void MemberSet::retire(size_t index) {

@@ -7,7 +7,7 @@
 //
 // A member that has failed is given up at once: it gets no more work, and every call to it ends.
 // But it counts until a configuration without it is in force, so that nothing is acknowledged
-// before; only then does its state change.
+// before; only then does its state change. One that is merely too slow goes on to get all batches.
 #pragma once
 
 #include <functional>
@@ -45,6 +45,8 @@ public:
         uint32_t reads_in_flight = 0;
         blockdev::MemberCounters last_counters;  // When it was retired.
         std::unique_ptr<GuardedMember> guard;    // What `member` is, but in tests.
+
+        bool is_given_up() const { return leaving && *leaving != MemberState::lagging; }
     };
 
     explicit MemberSet(Loop& loop) : doorbell_(loop), changed_(loop) {}
@@ -77,8 +79,15 @@ public:
     // Whether new batches go to it.
     bool flows(size_t index) const {
         const Slot& slot = *slots_[index];
-        return slot.joined && !slot.leaving;
+        return slot.joined && !slot.is_given_up();
     }
+    // Whether it is too slow to be waited for, as soon as the configuration says so.
+    bool lags(size_t index) const {
+        const Slot& slot = *slots_[index];
+        return slot.leaving.value_or(slot.state) == MemberState::lagging;
+    }
+    // Whether how full its log is holds up the others.
+    bool holds_up(size_t index) const { return flows(index) && !lags(index); }
     // Whether acknowledgements and flushes wait for it: also while it is on its way out.
     bool counts(size_t index) const {
         const Slot& slot = *slots_[index];
@@ -92,7 +101,8 @@ public:
     // Whether anything more may be asked of it, whatever it is.
     bool in_use(size_t index) const {
         const Slot& slot = *slots_[index];
-        return slot.member != nullptr && !slot.leaving && !(slot.guard && slot.guard->given_up());
+        return slot.member != nullptr && !slot.is_given_up() &&
+               !(slot.guard && slot.guard->given_up());
     }
     bool checkpoints(size_t index) const { return flows(index) && slots_[index]->checkpoints; }
     size_t readable_count() const;
@@ -105,6 +115,10 @@ public:
     void set_on_move(std::function<void(size_t, MemberState, MemberState)> call) {
         on_move_ = std::move(call);
     }
+    // It is not to be waited for any more; and that it stays nevertheless, as long as it has not
+    // left.
+    void begin_to_lag(size_t index, std::string why);
+    void keep(size_t index);
     // No more work for this member: every call to it ends with an error, now and later.
     void give_up(size_t index, MemberState target, std::string why);
 

@@ -20,9 +20,10 @@ constexpr uint32_t set_of(std::initializer_list<MemberState> states) {
     return bits;
 }
 
-// Every way into a state in which a member is trusted leads through a whole resync; every way out
-// of it is a change of the configuration.
+// Every way into a state in which a member is trusted leads through a whole resync, or from having
+// got every batch since it was trusted; every way out of it is a change of the configuration.
 //   in_sync    an error, no progress; the operator; slower than the others for long
+//   lagging    fast again, and everything is on it; its log ran full, an error, no progress
 //   behind     its turn has come; it went away again, or turned out to hold another history
 //   failed     all its requests have ended and it could be opened again; or it is gone for good
 //   missing    it is there again
@@ -31,7 +32,7 @@ constexpr uint32_t set_of(std::initializer_list<MemberState> states) {
 // The operator may remove any of them; another member gets the place then.
 constexpr std::array<uint32_t, kMemberStates> kMoves = {
     /* in_sync   */ set_of({lagging, failed, offline, spare, removed}),
-    /* lagging   */ set_of({in_sync, behind, failed, offline, removed}),
+    /* lagging   */ set_of({in_sync, failed, offline, spare, removed}),
     /* behind    */ set_of({resyncing, adding, diverged, failed, missing, offline, spare, removed}),
     /* resyncing */ set_of({in_sync, behind, failed, offline, spare, removed}),
     /* adding    */ set_of({in_sync, behind, failed, missing, offline, spare, removed}),
@@ -71,11 +72,11 @@ bool may_move(MemberState from, MemberState to) {
 
 ConfiguredState configured_as(MemberState state) {
     switch (state) {
-        case in_sync:
-        case lagging: return ConfiguredState::in_sync;
+        case in_sync: return ConfiguredState::in_sync;
         case adding: return ConfiguredState::adding;
         case offline: return ConfiguredState::offline;
         case spare: return ConfiguredState::spare;
+        case lagging:
         case behind:
         case resyncing:
         case failed:

@@ -13,7 +13,7 @@ namespace gemel::mirror {
 
 enum class MemberState : uint8_t {
     in_sync,    // Holds everything; counts for acknowledgements, and is read from.
-    lagging,    // Follows within the bound of the consistency mode.
+    lagging,    // Follows as well as it can: gets all new writes, and is not waited for.
     behind,     // There, not up to date, waiting for its resync.
     resyncing,  // Being brought up to date; gets all new writes already.
     adding,     // The same, for one that was never in sync.

@@ -53,12 +53,14 @@ Pacer::Pacer(Env& env, MemberSet& members, Sequencer& sequencer, Flusher& flushe
       log_bytes_total_(
           std::min(kLoggedBytesMax, members_.layout().log_size - blockdev::kLogReserve)),
       wake_(env),
-      done_(env) {}
+      done_(env),
+      slice_ended_(env),
+      slices_(env) {}
 
 uint64_t Pacer::log_bytes_used() const {
     uint64_t used = 0;
     for (size_t i = 0; i < members_.size(); ++i) {
-        if (members_.flows(i)) used = std::max(used, members_.member(i).log_bytes_used());
+        if (members_.holds_up(i)) used = std::max(used, members_.member(i).log_bytes_used());
     }
     return used;
 }
@@ -68,12 +70,13 @@ void Pacer::note_progress() {
     sequencer_.set_delay(pace.delay_ns);
     // Asleep with empty logs it set itself no deadline: it must see that there is something now.
     if (pace.checkpoint || sequencer_.wants_room() || asleep_) wake_.notify_all();
+    if (slice_ended_.has_waiters() && !waits_for_any()) slice_ended_.notify_all();
 }
 
 uint64_t Pacer::tails() const {
     uint64_t sum = 0;
     for (size_t i = 0; i < members_.size(); ++i) {
-        if (members_.flows(i)) sum += members_.member(i).tail_sequence();
+        if (members_.holds_up(i)) sum += members_.member(i).tail_sequence();
     }
     return sum;
 }
@@ -128,19 +131,29 @@ Task<void> Pacer::run() {
         co_await wake_.wait_until(env_.now_ns() + kSpaceRetry_ns);
     }
     done_.notify_all();
+    co_await slices_.join();
 }
 
+bool Pacer::waits_for_any() const {
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if ((at_work_ >> i & 1) != 0 && members_.holds_up(i)) return true;
+    }
+    return false;
+}
+
+// One that lags works on beside the others, which do not wait for it.
 // False if a member's file system had no room.
 Task<bool> Pacer::checkpoint_once(Pace pace) {
     const Status flushed = co_await flusher_.flush_to(sequencer_.commit_point());
     if (!flushed.ok()) co_return false;  // The volume has stopped.
     const uint64_t stable = flusher_.stable_point();
     no_space_ = false;
-    Scope scope(env_);
     for (size_t i = 0; i < members_.size(); ++i) {
-        if (members_.checkpoints(i)) scope.start(checkpoint_member(i, stable, pace));
+        if (!members_.checkpoints(i) || (at_work_ >> i & 1) != 0) continue;
+        at_work_ |= 1u << i;
+        slices_.start(checkpoint_member(i, stable, pace));
     }
-    co_await scope.join();
+    while (waits_for_any()) co_await slice_ended_.wait();
     if (no_space_ != short_of_space_) {
         env_.log(LogLevel::warning,
                  no_space_ ? full_member_ +
@@ -154,6 +167,12 @@ Task<bool> Pacer::checkpoint_once(Pace pace) {
 }
 
 Task<void> Pacer::checkpoint_member(size_t index, uint64_t sequence, Pace pace) {
+    co_await bring_home(index, sequence, pace);
+    at_work_ &= ~(1u << index);
+    slice_ended_.notify_all();
+}
+
+Task<void> Pacer::bring_home(size_t index, uint64_t sequence, Pace pace) {
     blockdev::Member& member = members_.member(index);
     const Status status = co_await member.checkpoint(sequence, pace.slice_bytes, pace.window);
     if (status.ok()) co_return;
@@ -178,7 +197,7 @@ Task<Status> Pacer::drain(uint64_t deadline_ns) {
     while (true) {
         bool home = true;
         for (size_t i = 0; i < members_.size(); ++i) {
-            if (!members_.flows(i)) continue;
+            if (!members_.holds_up(i)) continue;
             const blockdev::Member& member = members_.member(i);
             home = home && (member.tail_sequence() > target || member.log_bytes_used() == 0);
         }

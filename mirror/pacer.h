@@ -52,6 +52,7 @@ public:
     // again every second.
     bool short_of_space() const { return short_of_space_; }
     uint64_t checkpoints() const { return checkpoints_; }
+    // Of the fullest log that holds up the others.
     uint64_t log_bytes_used() const;
 
     static constexpr uint64_t kIdleAfter_ns = 1 * kSecond;
@@ -59,7 +60,9 @@ public:
 
 private:
     Task<void> checkpoint_member(size_t index, uint64_t sequence, Pace pace);
+    Task<void> bring_home(size_t index, uint64_t sequence, Pace pace);
     Task<bool> checkpoint_once(Pace pace);
+    bool waits_for_any() const;
     bool all_home() const;
     // Grows whenever any member's log gave back space.
     uint64_t tails() const;
@@ -73,6 +76,9 @@ private:
     uint64_t log_bytes_total_;
     Event wake_;
     Event done_;
+    Event slice_ended_;
+    Scope slices_;
+    uint32_t at_work_ = 0;  // Members with a slice under way: a bit each.
     uint64_t last_write_ns_ = 0;
     uint64_t last_seen_commit_ = 0;
     uint64_t checkpoints_ = 0;

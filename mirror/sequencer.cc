@@ -23,6 +23,8 @@ struct Sequencer::Flight {
     size_t writes = 0;
     uint32_t expected = 0;   // Members that got it, or should have. A bit each.
     uint32_t logged_by = 0;  // Those that have it.
+    uint32_t working = 0;    // Those that have not answered yet.
+    uint64_t launched_ns = 0;
     size_t outstanding = 0;  // Members that have not answered yet.
     bool lingers = false;    // Out of the line already.
     struct Append {
@@ -130,14 +132,24 @@ size_t Sequencer::gather(uint64_t& blocks) const {
     return taken;
 }
 
+// One that nobody waits for must not hold up the others either.
+bool Sequencer::have_room(uint64_t bytes) {
+    bool room = !pool_.full();
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (!members_.flows(i) || members_.member(i).has_room(bytes)) continue;
+        if (members_[i].state == MemberState::lagging) {
+            on_failure_({i, "its log is full: it cannot keep up", Error{Errc::no_space, 0, ""}});
+        } else {
+            room = false;
+        }
+    }
+    return room;
+}
+
 bool Sequencer::seal_one() {
     uint64_t blocks = 0;
     const size_t count = gather(blocks);
-    bool room = !pool_.full();
-    for (size_t i = 0; i < members_.size(); ++i) {
-        if (members_.flows(i)) room &= members_.member(i).has_room((1 + blocks) * kBlockSize);
-    }
-    if (!room) {
+    if (!have_room((1 + blocks) * kBlockSize)) {
         wants_room_ = true;
         if (on_wants_room_) on_wants_room_();
         return false;
@@ -163,10 +175,7 @@ bool Sequencer::seal_one() {
 }
 
 void Sequencer::log_points() {
-    if (stopped_ || !idle()) return;
-    for (size_t i = 0; i < members_.size(); ++i) {
-        if (members_.flows(i) && !members_.member(i).has_room(kBlockSize)) return;
-    }
+    if (stopped_ || !idle() || !have_room(kBlockSize)) return;
     blockdev::BatchPlace place;
     place.volume = options_.volume;
     place.epoch_id = options_.epoch_id;
@@ -209,6 +218,8 @@ void Sequencer::launch(BatchRef batch, size_t writes) {
     flight->first = writes != 0 ? queue_first_ : nullptr;
     flight->expected = 0;
     flight->logged_by = 0;
+    flight->working = 0;
+    flight->launched_ns = env_.now_ns();
     for (size_t i = 0; i < writes; ++i) queue_first_ = queue_first_->next_;
     if (queue_first_ == nullptr) queue_tail_ = &queue_first_;
     next_sequence_ = batch->last_sequence() + 1;
@@ -217,7 +228,9 @@ void Sequencer::launch(BatchRef batch, size_t writes) {
     Flight& launched = *in_flight_.emplace_back(std::move(flight));
     for (size_t i = 0; i < members_.size(); ++i) {
         if (members_.flows(i) || members_.counts(i)) launched.expected |= 1u << i;
-        if (members_.flows(i)) ++launched.outstanding;
+        if (!members_.flows(i)) continue;
+        ++launched.outstanding;
+        launched.working |= 1u << i;
     }
     for (size_t i = 0; i < members_.size(); ++i) {
         if (!members_.flows(i)) continue;
@@ -229,9 +242,11 @@ void Sequencer::launch(BatchRef batch, size_t writes) {
 void Sequencer::logged(Flight& flight, size_t member) {
     CHECK(flight.outstanding > 0);
     --flight.outstanding;
+    flight.working &= ~(1u << member);
     const Status& status = flight.appends[member].request.status;
     if (status.ok()) {
         flight.logged_by |= 1u << member;
+        if (on_logged_) on_logged_(member, env_.now_ns() - flight.launched_ns);
     } else {
         on_failure_({member, "appending to the log", status.error()});
     }
@@ -244,6 +259,16 @@ void Sequencer::logged(Flight& flight, size_t member) {
     std::unique_ptr<Flight> ended = std::move(*place);
     lingering_.erase(place);
     recycle(std::move(ended));
+}
+
+uint64_t Sequencer::oldest_unanswered_ns(size_t member) const {
+    uint64_t oldest = UINT64_MAX;
+    const auto consider = [&](const std::unique_ptr<Flight>& flight) {
+        if ((flight->working >> member & 1) != 0) oldest = std::min(oldest, flight->launched_ns);
+    };
+    std::for_each(in_flight_.begin(), in_flight_.end(), consider);
+    std::for_each(lingering_.begin(), lingering_.end(), consider);
+    return oldest;
 }
 
 // Who does not count any more is not waited for. Who counts but never got the batch is: until it

@@ -89,6 +89,13 @@ public:
     // Each batch waits this long after the last one; 0 as a rule. The volume's brake when logs
     // fill.
     void set_delay(uint64_t delay_ns) { delay_ns_ = delay_ns; }
+    // When the oldest batch that the member has not answered was given to it; UINT64_MAX: it has
+    // answered all of them.
+    uint64_t oldest_unanswered_ns(size_t member) const;
+    // Called with how long a member took for a batch.
+    void set_on_logged(std::function<void(size_t member, uint64_t latency_ns)> call) {
+        on_logged_ = std::move(call);
+    }
     // True while the next batch waits for room, in a log or in memory.
     bool wants_room() const { return wants_room_; }
     // Called whenever that begins.
@@ -108,6 +115,7 @@ private:
     void seal_all();
     bool seal_one();
     size_t gather(uint64_t& blocks) const;
+    bool have_room(uint64_t bytes);
     void launch(blockdev::BatchRef batch, size_t writes);
     void logged(Flight& flight, size_t member);
     bool is_committed(const Flight& flight) const;
@@ -126,6 +134,7 @@ private:
     Options options_;
     FailureSink on_failure_;
     std::function<void()> on_wants_room_;
+    std::function<void(size_t, uint64_t)> on_logged_;
 
     Write* queue_first_ = nullptr;
     Write** queue_tail_ = &queue_first_;

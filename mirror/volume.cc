@@ -84,14 +84,19 @@ Volume::Volume(Env& env, VolumeParts parts)
           [this](const MemberFailure& failure) { member_failed(failure); }),
       watchdog_(env, members_, parts.limits,
                 [this](const MemberFailure& failure) { member_failed(failure); }),
+      slow_watch_(
+          env, members_, sequencer_, parts.slow_limits,
+          {.leave = [this](size_t index, const std::string& why) { member_lags(index, why); },
+           .fail = [this](const MemberFailure& failure) { member_failed(failure); },
+           .reconfigure = [this] { return reconfigured(); }}),
       health_(env, members_),
       healer_(env, members_, locks_, health_),
+      reader_(env, members_, healer_, ReadLimits::within(parts.limits.request_ns)),
       scrub_(env, members_, locks_, healer_, health_, parts.scrub),
       pace_(env),
       resync_(env, members_, locks_, sequencer_, configurator_, healer_, pace_,
               std::move(parts.history)),
       rejoiner_(env, members_, resync_, health_, *pool_,
-      reader_(env, members_, healer_, ReadLimits::within(parts.limits.request_ns)),
                 {.volume = uuid_, .cache_bytes = parts.cache_bytes},
                 [this](const MemberFailure& failure) { member_failed(failure); }),
       scope_(env),
@@ -99,6 +104,10 @@ Volume::Volume(Env& env, VolumeParts parts)
       closing_(env) {
     last_repairs_.fill({UINT64_MAX, 0});
     sequencer_.set_on_wants_room([this] { pacer_.note_progress(); });
+    sequencer_.set_on_logged(
+        [this](size_t index, uint64_t ns) { slow_watch_.note_append(index, ns); });
+    flusher_.set_on_flushed(
+        [this](size_t index, uint64_t ns) { slow_watch_.note_flush(index, ns); });
     geometry_.size = members_.layout().volume_size;
     geometry_.read_only = parts.read_only;
     members_.set_on_failure([this](const MemberFailure& failure) { member_failed(failure); });
@@ -113,7 +122,9 @@ Volume::Volume(Env& env, VolumeParts parts)
     scope_.start(healer_.run());
     scope_.start(scrub_.run());
     scope_.start(rejoiner_.run());
+    scope_.start(slow_watch_.run());
     watch_scope_.start(watchdog_.run());
+    watch_scope_.start(reader_.run());
 }
 
 Volume::~Volume() { CHECK(closed_); }
@@ -124,7 +135,6 @@ Status Volume::check_range(uint64_t offset, uint64_t length) const {
     }
     if (closed_) return Error{Errc::closed, 0, "the volume is closed"};
     if (stopped_) return Error{Errc::io, 0, "the volume has stopped"};
-    watch_scope_.start(reader_.run());
     return Status::success();
 }
 

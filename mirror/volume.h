@@ -30,6 +30,7 @@
 #include "mirror/resync.h"
 #include "mirror/scrub.h"
 #include "mirror/sequencer.h"
+#include "mirror/slow_watch.h"
 #include "mirror/space_guard.h"
 #include "mirror/volume_parts.h"
 #include "mirror/watchdog.h"
@@ -116,7 +117,10 @@ private:
     void give_place_to_stand_in();
     void keep_description();
     void member_failed(const MemberFailure& failure);
+    void member_lags(size_t index, const std::string& why);
+    bool keep_one_that_lags();
     Task<void> reconfigure();
+    Task<bool> reconfigured();
     Task<Status> release_members();
     Task<void> end_patience(uint64_t deadline_ns);
     void note_client() {
@@ -147,14 +151,15 @@ private:
     SpaceGuard space_;
     Configurator configurator_;
     Watchdog watchdog_;
+    SlowWatch slow_watch_;
     HealthKeeper health_;
     Healer healer_;
+    Reader reader_;
     Scrub scrub_;
     CopyPace pace_;
     Resync resync_;
     Rejoiner rejoiner_;
     Scope scope_;
-    Reader reader_;
     Scope watch_scope_;  // What must outlive the work in scope_, to see that it ends.
     Event closing_;
     bool patience_ended_ = false;

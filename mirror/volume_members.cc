@@ -25,12 +25,34 @@ void Volume::member_failed(const MemberFailure& failure) {
     if (stopped_ || !members_.in_use(failure.member)) return;
     std::string why = failure.what;
     if (const std::string text = failure.error.text(); !text.empty()) why += ": " + text;
-    if (members_.readable(failure.member) && members_.readable_count() == 1) {
-        return stop(slot.path + ": " + why);
-    }
+    const bool is_last = members_.readable(failure.member) && members_.readable_count() == 1;
+    if (is_last && !keep_one_that_lags()) return stop(slot.path + ": " + why);
     members_.give_up(failure.member, MemberState::failed, why);
     health_.note(failure.member, "event=member_failed why=\"" + why + "\"");
     scope_.start(reconfigure());
+}
+
+// It counts until the configuration without it is in force, and gets all there is.
+void Volume::member_lags(size_t index, const std::string& why) {
+    if (stopped_ || closed_) return;
+    members_.begin_to_lag(index, why);
+    health_.note(index, "event=member_slow why=\"" + why + "\"");
+    scope_.start(reconfigure());
+}
+
+// One that is on its way out only because it is slow still has everything.
+bool Volume::keep_one_that_lags() {
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (members_[i].leaving != MemberState::lagging) continue;
+        members_.keep(i);
+        return true;
+    }
+    return false;
+}
+
+Task<bool> Volume::reconfigured() {
+    co_await reconfigure();
+    co_return !stopped_;
 }
 
 Task<void> Volume::reconfigure() {
@@ -62,6 +84,7 @@ void Volume::stop_workers() {
     health_.stop();
     resync_.stop();
     rejoiner_.stop();
+    slow_watch_.stop();
     reader_.stop();
     watchdog_.stop();
 }
@@ -108,6 +131,7 @@ Task<std::optional<Problem>> Volume::bring_online(size_t index) {
     if (stopped_ || closed_) co_return Problem{Errc::closed, name_ + ": is not being served"};
     if (slot.state != MemberState::offline && !slot.leaving) {
         rejoiner_.hurry(index);
+        slow_watch_.hurry(index);
         co_return std::nullopt;
     }
     if (slot.member != nullptr) {
@@ -127,6 +151,12 @@ Task<Status> Volume::close(uint64_t deadline_ns) {
     watch_scope_.start(end_patience(deadline_ns + kCloseGrace_ns));
     resync_.stop();
     rejoiner_.stop();
+    slow_watch_.stop();
+    // Whoever is not waited for now is not waited for at the end either.
+    for (size_t i = 0; i < members_.size(); ++i) {
+        if (members_[i].state != MemberState::lagging || !members_.in_use(i)) continue;
+        members_.give_up(i, MemberState::failed, members_[i].why);
+    }
     Status drained = Status::success();
     if (!stopped_) drained = co_await pacer_.drain(deadline_ns);
     if (!stopped_) static_cast<void>(co_await healer_.drain(deadline_ns));
@@ -144,9 +174,11 @@ Task<Status> Volume::close(uint64_t deadline_ns) {
     while (!is_quiet() && env_.now_ns() < deadline_ns) co_await sleep_for(env_, kMillisecond);
     patience_ended_ = true;
     closing_.notify_all();
+    reader_.stop();
     watchdog_.stop();
     co_await watch_scope_.join();
     co_await scope_.join();
+    co_await flusher_.join();
     // A device that hangs keeps its memory, and whatever would work on its answer.
     const bool quiet = is_quiet();
     if (!quiet) {
@@ -175,7 +207,6 @@ Task<Status> Volume::release_members() {
     co_return outcome;
 }
 
-    reader_.stop();
 // Members that hang must not keep the volume from closing: all calls to them end.
 Task<void> Volume::end_patience(uint64_t deadline_ns) {
     while (!patience_ended_ && env_.now_ns() < deadline_ns) {
@@ -214,6 +245,9 @@ VolumeReport Volume::report() const {
     report.bytes_written = counters_.bytes_written;
     report.batches = sequencer_.batches();
     report.checkpoints = pacer_.checkpoints();
+    report.reads_raced = reader_.counters().raced;
+    report.races_won = reader_.counters().races_won;
+    report.probes = reader_.counters().probes;
     report.short_of_space = pacer_.short_of_space();
     report.unrecoverable_blocks = health_.lost().size();
     report.unrecoverable = health_.lost().ranges();
@@ -251,10 +285,11 @@ VolumeReport Volume::report() const {
         out.tables_repaired = counters.tables_repaired;
         out.read_errors = counters.read_errors;
         out.write_errors = counters.write_errors;
+        if (slot.guard) {
+            out.read_p50_us = slot.guard->reads().small.quantile_ns(500) / kMicrosecond;
+            out.read_p99_us = slot.guard->reads().small.p99_ns() / kMicrosecond;
+        }
         if (member == nullptr) continue;
-    report.reads_raced = reader_.counters().raced;
-    report.races_won = reader_.counters().races_won;
-    report.probes = reader_.counters().probes;
         out.direct = member->traits().direct || member->traits().is_block_device;
         out.logged_sequence = member->logged_sequence();
         out.stable_sequence = flusher_.stable_point();
@@ -268,7 +303,3 @@ VolumeReport Volume::report() const {
 }
 
 }  // namespace gemel::mirror
-        if (slot.guard) {
-            out.read_p50_us = slot.guard->reads().small.quantile_ns(500) / kMicrosecond;
-            out.read_p99_us = slot.guard->reads().small.p99_ns() / kMicrosecond;
-        }

@@ -12,6 +12,7 @@
 #include "blockdev/member.h"
 #include "mirror/member_state.h"
 #include "mirror/scrub.h"
+#include "mirror/slowness.h"
 #include "mirror/volume_description.h"
 #include "mirror/watchdog.h"
 
@@ -43,6 +44,7 @@ struct VolumeParts {
     Scrub::Options scrub = {};
     WatchLimits limits = {};
     DescriptionKeeper keep = {};
+    SlowLimits slow_limits = {};
 };
 
 }  // namespace gemel::mirror

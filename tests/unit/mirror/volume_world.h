@@ -19,6 +19,7 @@ public:
         uint64_t seed = 1;
         size_t members = 2;
         uint64_t size = 5 << 20;
+        uint64_t log_size = blockdev::kMinimumLogSize;
         sim::FileSystem* space = nullptr;
         bool open = true;
     };
@@ -27,7 +28,7 @@ public:
         CreateOptions create;
         create.name = "vol";
         create.size = options.size;
-        create.log_size = blockdev::kMinimumLogSize;
+        create.log_size = options.log_size;
         create.witness_path = "/witness";
         for (size_t i = 0; i < options.members; ++i) {
             create.members.push_back(path(i));
