@@ -227,6 +227,7 @@ uint64_t Drive::draw_latency_ns(const Flight& flight) {
     if (moves) delay += latency.page_ns * (flight.length / kPageSize);
     if (flight.kind == IoKind::sync) delay += latency.sync_ns;
     if (random_.chance(latency.slow_rate)) delay += random_.below(latency.slow_ns + 1);
+    delay *= faults.slowness;
     if (!latency.one_at_a_time) return delay + 1;
     const uint64_t now = world_.now_ns();
     busy_until_ns_ = std::max(busy_until_ns_, now) + delay + 1;

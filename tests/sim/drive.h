@@ -51,6 +51,7 @@ struct DriveFaults {
     uint32_t lost_write_rate = 0;         // Acknowledged, never stored.
     bool hung = false;                    // Nothing completes before it is false again.
     bool dead = false;                    // Everything fails.
+    uint64_t slowness = 1;                // Everything takes so many times as long.
     std::set<uint64_t> unreadable_pages;  // Each until it is written to.
 };
 

@@ -8,10 +8,11 @@ namespace gemel::sim {
 namespace {
 
 constexpr std::array<const char*, kFaultClasses> kNames = {
-    "bit-rot",  "zeroed",     "garbage",       "swapped",    "stale",   "stale-chain",
-    "torn",     "unreadable", "read-error",    "lost-write", "in-data", "in-checksums",
-    "in-index", "in-log",     "in-superblock", "offline",    "online",  "no-copy-left",
-    "hang",     "failing",    "dead",          "operators",  "crash",   "short-space"};
+    "bit-rot",     "zeroed",       "garbage",      "swapped",    "stale",
+    "stale-chain", "torn",         "unreadable",   "read-error", "lost-write",
+    "in-data",     "in-checksums", "in-index",     "in-log",     "in-superblock",
+    "offline",     "online",       "no-copy-left", "hang",       "failing",
+    "dead",        "slow",         "operators",    "crash",      "short-space"};
 
 }  // namespace
 

@@ -44,12 +44,13 @@ enum class FaultClass : uint8_t {
     hang,       // Nothing completes, for a while.
     failing,    // Writes fail, or flushes, or reads.
     dead,       // Everything fails.
+    slow,       // Everything takes many times as long.
     operators,  // Taken offline, brought online.
     // The rest of what a run has.
     crash,
     short_space,
 };
-inline constexpr size_t kFaultClasses = 24;
+inline constexpr size_t kFaultClasses = 25;
 
 const char* name(FaultClass fault);
 std::optional<FaultClass> parse_fault_class(std::string_view text);

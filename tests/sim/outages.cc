@@ -11,6 +11,11 @@ namespace {
 constexpr uint64_t kLongest_ns = 20 * kSecond;
 constexpr uint64_t kShortest_ns = kMillisecond;
 constexpr uint64_t kFelt_ns = 500 * kMillisecond;
+// What a slow drive has been asked it still answers slowly, and it is judged by that.
+constexpr uint64_t kSlownessFelt_ns = 6 * kSecond;
+constexpr uint64_t kSlownessShortest_ns = kSecond;  // Shorter, and nobody would leave for it.
+constexpr uint64_t kSlownessMin = 20;
+constexpr uint64_t kSlownessMax = 200;
 
 }  // namespace
 
@@ -46,6 +51,8 @@ void Outages::end_all() {
     active_ = false;
     for (size_t i = 0; i < drives_.size(); ++i) {
         cure(i);
+        // One that is by nature far slower than the others would rightly not be waited for.
+        drives_[i]->latency = drives_[0]->latency;
         if (process_ == nullptr || !process_->volume) continue;
         if (process_->volume->report().members[i].state != "offline") continue;
         process_->operators.start(process_->bring_online(i));
@@ -109,9 +116,10 @@ bool Outages::may_begin(size_t member) const {
 void Outages::begin(size_t member) {
     Random random = random_.fork();
     const auto kind = mix_.draw(random, FaultClass::hang, FaultClass::operators);
-    const uint64_t lasts = random.skewed(kShortest_ns, kLongest_ns);
+    uint64_t lasts = random.skewed(kShortest_ns, kLongest_ns);
     const auto rate = static_cast<uint32_t>(random.skewed(1'000, kCertain));
     if (!kind) return;
+    if (kind == FaultClass::slow) lasts = random.between(kSlownessShortest_ns, kLongest_ns);
     Drive& drive = *drives_[member];
     outages_[member] = {kind, world_.now_ns() + lasts, 0};
     out_ |= 1u << member;
@@ -127,6 +135,9 @@ void Outages::begin(size_t member) {
     switch (*kind) {
         case FaultClass::hang: drive.faults.hung = true; break;
         case FaultClass::dead: drive.faults.dead = true; break;
+        case FaultClass::slow:
+            drive.faults.slowness = random.skewed(kSlownessMin, kSlownessMax);
+            break;
         case FaultClass::failing:
             drive.faults.write_error_rate = rate;
             if (random.coin()) drive.faults.sync_error_rate = rate;
@@ -149,10 +160,14 @@ void Outages::cure(size_t member) {
     DriveFaults& faults = drives_[member]->faults;
     if (faults.hung) drives_[member]->release();
     faults.dead = false;
+    faults.slowness = 1;
     faults.write_error_rate = 0;
     faults.sync_error_rate = 0;
     faults.read_error_rate = 0;
-    if (outages_[member].kind) outages_[member].felt_until_ns = world_.now_ns() + kFelt_ns;
+    if (outages_[member].kind) {
+        const bool was_slow = outages_[member].kind == FaultClass::slow;
+        outages_[member].felt_until_ns = world_.now_ns() + (was_slow ? kSlownessFelt_ns : kFelt_ns);
+    }
     outages_[member].kind.reset();
 }
 

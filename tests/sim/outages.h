@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Outages: members that hang, fail, vanish, or are taken out by an operator, and come back. One
-// member in sync is always left alone, and what is damaged on others counts: see FaultBudget.
+// Outages: members that hang, fail, vanish, turn slow, or are taken out by an operator, and come
+// back. One member in sync is always left alone, and what is damaged on others counts: see
+// FaultBudget.
 #pragma once
 
 #include <optional>

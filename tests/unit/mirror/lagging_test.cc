@@ -280,7 +280,7 @@ TEST_F(LaggingTest, OneOnItsWayOutIsKeptIfTheOthersFail) {
 TEST_F(LaggingTest, ClosingDoesNotWaitForIt) {
     make();
     slow_down(1, 100);
-    static_cast<void>(write_for(2 * kSecond, 8));
+    static_cast<void>(write_for(2 * kSecond, 2));
     ASSERT_EQ(state(1), "lagging");
     const uint64_t began = now();
     ASSERT_TRUE(world().close().ok());
