@@ -32,7 +32,7 @@ bool is_listed(const std::vector<uint64_t>& pages, uint64_t page) {
 }  // namespace
 
 Resync::Resync(Env& env, MemberSet& members, RangeLock& locks, Sequencer& sequencer,
-               Configurator& configurator, Healer& healer, CopyPace& pace,
+               Configurator& configurator, Healer& healer, BackgroundPace& pace,
                std::vector<blockdev::EpochRecord> history)
     : env_(env),
       members_(members),
@@ -200,7 +200,7 @@ Task<Status> Resync::walk_window(std::span<const uint64_t> pages) {
     outcome_ = Status::success();
     Scope scope(env_);
     for (const uint64_t page : pages) {
-        while (pages_in_flight_ >= pace_.pages_at_once()) co_await progress_.wait();
+        while (pages_in_flight_ >= pace_.step().at_once) co_await progress_.wait();
         if (!outcome_.ok() || lost()) break;
         ++pages_in_flight_;
         scope.start(walk_page(page));
@@ -218,9 +218,16 @@ Task<void> Resync::walk_page(uint64_t page) {
     progress_.notify_all();
 }
 
+Task<void> Resync::rest(uint64_t work_ns) {
+    const uint64_t until = env_.now_ns() + pace_.rest_ns(work_ns);
+    while (!lost() && env_.now_ns() < until) co_await progress_.wait_until(until);
+}
+
 Task<Status> Resync::bring_page(uint64_t page) {
     const uint64_t first = page * kPageBlocks;
     const uint64_t count = std::min(kPageBlocks, members_.layout().volume_blocks() - first);
+    std::optional<BackgroundPace::Piece> comparing;
+    comparing.emplace(pace_);
     PageValues wanted;
     const Status known = co_await values_of_volume(page, wanted);
     if (!known.ok()) co_return known;
@@ -239,18 +246,19 @@ Task<Status> Resync::bring_page(uint64_t page) {
         if (!owned.ok()) co_return as_damage(owned.error());
     }
     report_.blocks_compared += count;
+    const uint64_t compared_ns = comparing->took_ns();
+    comparing.reset();
+    co_await rest(compared_ns);
     const bool equal = std::equal(std::begin(own.values.values), std::end(own.values.values),
                                   std::begin(wanted.values.values));
     for (uint64_t done = 0; (forced || !equal) && done < count;) {
-        const uint64_t part = std::min(pace_.piece_blocks(), count - done);
+        if (lost()) co_return kStopped;
+        const uint64_t part = std::min(pace_.step().piece_blocks, count - done);
         const uint64_t began = env_.now_ns();
         const Status status = co_await bring_piece(first + done, part, forced);
         if (!status.ok()) co_return status;
         done += part;
-        if (lost()) co_return kStopped;
-        if (const uint64_t rest = pace_.rest_ns(env_.now_ns() - began); rest != 0) {
-            co_await progress_.wait_until(env_.now_ns() + rest);
-        }
+        co_await rest(env_.now_ns() - began);
     }
     if (lost()) co_return kStopped;
     // Later writes raise it themselves.
@@ -263,6 +271,7 @@ Task<Status> Resync::bring_page(uint64_t page) {
 Task<Status> Resync::bring_piece(uint64_t first_block, uint64_t count, bool forced) {
     RangeLock::Hold hold(locks_, first_block, first_block + count, RangeLock::Mode::shared);
     co_await hold;
+    const BackgroundPace::Piece piece(pace_);
     const uint64_t page = first_block / kPageBlocks;
     PageValues wanted;
     const Status known = co_await values_of_volume(page, wanted);

@@ -20,8 +20,8 @@
 
 #include "blockdev/env.h"
 #include "blockdev/member.h"
+#include "mirror/background_pace.h"
 #include "mirror/configurator.h"
-#include "mirror/copy_pace.h"
 #include "mirror/healer.h"
 #include "mirror/member_set.h"
 #include "mirror/range_lock.h"
@@ -34,7 +34,7 @@ namespace gemel::mirror {
 class Resync {
 public:
     Resync(Env& env, MemberSet& members, RangeLock& locks, Sequencer& sequencer,
-           Configurator& configurator, Healer& healer, CopyPace& pace,
+           Configurator& configurator, Healer& healer, BackgroundPace& pace,
            std::vector<blockdev::EpochRecord> history);
 
     // The member is behind or adding, its log is home; `base` is what it has. Ends with it in sync,
@@ -72,6 +72,7 @@ private:
     Task<Status> walk_pages();
     Task<Status> walk_window(std::span<const uint64_t> pages);
     Task<void> walk_page(uint64_t page);
+    Task<void> rest(uint64_t work_ns);
     Task<Status> bring_page(uint64_t page);
     Task<Status> bring_piece(uint64_t first_block, uint64_t count, bool forced);
     Task<Status> copy_run(uint64_t first_block, std::span<const uint64_t> checksums);
@@ -86,7 +87,7 @@ private:
     Sequencer& sequencer_;
     Configurator& configurator_;
     Healer& healer_;
-    CopyPace& pace_;
+    BackgroundPace& pace_;
     std::vector<blockdev::EpochRecord> history_;
     Walk walk_;
     Status outcome_;  // The first failure of the pages under way.

@@ -16,35 +16,30 @@ using blockdev::PageVersion;
 
 namespace {
 
-constexpr uint64_t kClientShare = 9;  // Times the scrub's own time, as long as there are clients.
 constexpr uint64_t kRestMax_ns = 60 * kSecond;
 constexpr uint64_t kLookAgain_ns = 3600 * kSecond;  // At the clock, which may be set.
 constexpr uint64_t kPagesAhead = 2;                 // Tables are read before their data.
 constexpr uint64_t kSaveEvery_ns = 30 * kSecond;    // What a crash costs a pass at most.
 
 static_assert(kPageBlocks % Scrub::kPieceBlocks == 0);
-static_assert(Scrub::kPieceBlocks % Scrub::kPolitePieceBlocks == 0);
 
 // A member that leaves takes its counts along.
 uint64_t since(uint64_t sum, uint64_t before) { return sum - std::min(sum, before); }
 
 }  // namespace
 
-uint64_t scrub_rest_for_clients_ns(uint64_t work_ns) {
-    return std::min(work_ns, kRestMax_ns / kClientShare) * kClientShare;
-}
-
 uint64_t scrub_rest_for_schedule_ns(uint64_t interval_ns, uint64_t pages) {
     return std::min(interval_ns / 2 / std::max<uint64_t>(pages, 1), kRestMax_ns);
 }
 
 Scrub::Scrub(Env& env, MemberSet& members, RangeLock& locks, Healer& healer, HealthKeeper& health,
-             Options options)
+             BackgroundPace& pace, Options options)
     : env_(env),
       members_(members),
       locks_(locks),
       healer_(healer),
       health_(health),
+      pace_(pace),
       options_(options),
       pages_(members_.layout().volume_pages()),
       wake_(env),
@@ -150,7 +145,6 @@ void Scrub::begin_pass() {
     pass_began_page_ = place.next_page;
     page_begun_ = place.next_page;
     saved_ns_ = pass_began_ns_;
-    requests_seen_ = client_requests_;
     blocks_checked_ = 0;
     counts_before_ = counts_so_far();
     health_.forget_found();
@@ -180,14 +174,6 @@ Task<void> Scrub::rest_until(uint64_t time_ns) {
     }
 }
 
-bool Scrub::clients_are_there() {
-    if (client_requests_ != requests_seen_) {
-        requests_seen_ = client_requests_;
-        clients_seen_ns_ = env_.now_ns();
-    }
-    return clients_seen_ns_ != 0 && env_.now_ns() < clients_seen_ns_ + kQuiet_ns;
-}
-
 // Returns when all reads of the page have been started; they end in `reads`.
 Task<void> Scrub::scrub_page(uint64_t page, Scope& reads) {
     parts_left_.push_back(1);
@@ -196,18 +182,17 @@ Task<void> Scrub::scrub_page(uint64_t page, Scope& reads) {
     while (tables_until_ <= page && !stopping_) co_await progress_.wait();
     const uint64_t end = std::min((page + 1) * kPageBlocks, members_.layout().volume_blocks());
     for (uint64_t block = page * kPageBlocks; block < end && !stopping_;) {
-        const bool polite = clients_are_there();
-        co_await wait_for_pieces(polite ? 0 : kPiecesAtOnce - 1);
+        co_await wait_for_pieces(pace_.step().at_once - 1);
         if (stopping_) break;
         const uint64_t began = env_.now_ns();
-        const uint64_t count = std::min(polite ? kPolitePieceBlocks : kPieceBlocks, end - block);
+        const uint64_t count = std::min(pace_.step().piece_blocks, end - block);
         ++parts_left_[page - health_.scrub().next_page];
         ++pieces_in_flight_;
         reads.start(scrub_data(page, block, count));
         block += count;
-        if (!polite) continue;
-        co_await wait_for_pieces(0);
-        co_await rest_until(env_.now_ns() + scrub_rest_for_clients_ns(env_.now_ns() - began));
+        // What rests after each piece has one at a time.
+        if (pace_.step().rests != 0 && pace_.clients_are_there()) co_await wait_for_pieces(0);
+        co_await rest_until(env_.now_ns() + pace_.rest_ns(env_.now_ns() - began));
     }
     part_done(page);
 }
@@ -305,10 +290,13 @@ Task<void> Scrub::scrub_data(uint64_t page, uint64_t first_block, uint64_t count
     Scope scope(env_);
     RangeLock::Hold hold(locks_, first_block, first_block + count, RangeLock::Mode::shared);
     co_await hold;
+    std::optional<BackgroundPace::Piece> piece;
+    piece.emplace(pace_);
     for (size_t i = 0; i < members_.size() && !stopping_; ++i) {
         if (members_.readable(i)) scope.start(read_copy(i, first_block, count));
     }
     co_await scope.join();
+    piece.reset();
     --pieces_in_flight_;
     part_done(page);
     progress_.notify_all();

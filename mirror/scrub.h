@@ -6,14 +6,14 @@
 // another, then the data; at its end superblocks and logs. It goes on where it was after a restart.
 // While no client asks for anything, several large reads are in flight; a pass that somebody asked
 // for then runs as fast as the members allow, one that the schedule began spreads itself over half
-// the interval. As long as there are clients, either reads one small piece at a time and leaves
-// them nine tenths of the time.
+// the interval. As long as there are clients, either goes as fast as they bear: see BackgroundPace.
 #pragma once
 
 #include <deque>
 
 #include "blockdev/env.h"
 #include "blockdev/member.h"
+#include "mirror/background_pace.h"
 #include "mirror/healer.h"
 #include "mirror/health_keeper.h"
 #include "mirror/member_set.h"
@@ -22,9 +22,7 @@
 
 namespace gemel::mirror {
 
-// How long to rest after work that took `work_ns`, as long as there are clients. Pure, as the next.
-uint64_t scrub_rest_for_clients_ns(uint64_t work_ns);
-// How long to rest after a page, so that a pass of `pages` takes about half of the interval.
+// How long to rest after a page, so that a pass of `pages` takes about half of the interval. Pure.
 uint64_t scrub_rest_for_schedule_ns(uint64_t interval_ns, uint64_t pages);
 
 class Scrub {
@@ -34,26 +32,18 @@ public:
         uint64_t created_s = 0;            // When the volume was; set by it.
     };
     Scrub(Env& env, MemberSet& members, RangeLock& locks, Healer& healer, HealthKeeper& health,
-          Options options);
+          BackgroundPace& pace, Options options);
 
     // A pass from the beginning, unless one is under way: then that one, at full speed.
     void start();
     ScrubReport report() const;
-    // Call for each request of a client.
-    void note_client() { ++client_requests_; }
 
     // The background work, until stop().
     Task<void> run();
     void stop();
 
-    // Without clients: so many pieces of this size at once, of each member.
+    // The largest piece.
     static constexpr uint64_t kPieceBlocks = 256;
-    static constexpr size_t kPiecesAtOnce = 8;
-    // With clients one at a time, and so small that a request waits for it hardly longer than for
-    // another client's.
-    static constexpr uint64_t kPolitePieceBlocks = 32;
-    // Clients are there until so long after their last request.
-    static constexpr uint64_t kQuiet_ns = kSecond / 2;
 
 private:
     Task<bool> wait_for_pass();
@@ -71,7 +61,6 @@ private:
     Task<void> scrub_rest_of_members();
     Task<void> rest_until(uint64_t time_ns);
     Task<void> wait_for_pieces(size_t most);
-    bool clients_are_there();
     void part_done(uint64_t page);
 
     struct Counts {
@@ -84,11 +73,9 @@ private:
     RangeLock& locks_;
     Healer& healer_;
     HealthKeeper& health_;
+    BackgroundPace& pace_;
     Options options_;
     uint64_t pages_;
-    uint64_t client_requests_ = 0;
-    uint64_t requests_seen_ = 0;
-    uint64_t clients_seen_ns_ = 0;
     uint64_t pass_began_ns_ = 0;
     uint64_t pass_began_page_ = 0;
     uint64_t saved_ns_ = 0;

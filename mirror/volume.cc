@@ -92,8 +92,8 @@ Volume::Volume(Env& env, VolumeParts parts)
       health_(env, members_),
       healer_(env, members_, locks_, health_),
       reader_(env, members_, healer_, ReadLimits::within(parts.limits.request_ns)),
-      scrub_(env, members_, locks_, healer_, health_, parts.scrub),
       pace_(env),
+      scrub_(env, members_, locks_, healer_, health_, pace_, parts.scrub),
       resync_(env, members_, locks_, sequencer_, configurator_, healer_, pace_,
               std::move(parts.history)),
       rejoiner_(env, members_, resync_, health_, *pool_,
@@ -149,7 +149,7 @@ Task<Status> Volume::read(uint64_t offset, std::span<std::byte> data) {
     const Status range = check_range(offset, data.size());
     if (!range.ok() || data.empty()) co_return range;
     ++counters_.reads;
-    note_client();
+    const BackgroundPace::Request request(pace_);
     counters_.bytes_read += data.size();
     RangeLock::Hold hold(locks_, offset / kBlockSize, divide_up(offset + data.size(), kBlockSize),
                          RangeLock::Mode::shared);
@@ -216,7 +216,7 @@ Task<Status> Volume::write(uint64_t offset, std::span<const std::byte> data, Wri
     const Status range = check_writable(offset, data.size());
     if (!range.ok() || data.empty()) co_return range;
     ++counters_.writes;
-    note_client();
+    const BackgroundPace::Request request(pace_);
     counters_.bytes_written += data.size();
     const uint64_t first = offset / kBlockSize;
     const uint64_t end = divide_up(offset + data.size(), kBlockSize);

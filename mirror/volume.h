@@ -123,10 +123,6 @@ private:
     Task<bool> reconfigured();
     Task<Status> release_members();
     Task<void> end_patience(uint64_t deadline_ns);
-    void note_client() {
-        scrub_.note_client();
-        pace_.note_client();
-    }
     void stop(const std::string& because);
     void stop_workers();
     bool is_quiet() const;
@@ -155,8 +151,8 @@ private:
     HealthKeeper health_;
     Healer healer_;
     Reader reader_;
+    BackgroundPace pace_;
     Scrub scrub_;
-    CopyPace pace_;
     Resync resync_;
     Rejoiner rejoiner_;
     Scope scope_;

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "tests/sim/random.h"
-#include "tests/unit/mirror/volume_world.h"
+#include "tests/unit/mirror/client_load.h"
 
 namespace gemel::mirror {
 namespace {
@@ -15,13 +15,6 @@ using blockdev::kBlockSize;
 using blockdev::kPageBlocks;
 
 constexpr uint64_t kPageSize = kPageBlocks * kBlockSize;
-
-TEST(ScrubRest, LeavesClientsNineTenths) {
-    EXPECT_EQ(scrub_rest_for_clients_ns(0), 0u);
-    EXPECT_EQ(scrub_rest_for_clients_ns(1'000), 9'000u);
-    // A member that hangs for long does not put the scrub to sleep for ever.
-    EXPECT_LE(scrub_rest_for_clients_ns(3600 * kSecond), 60 * kSecond);
-}
 
 TEST(ScrubRest, SpreadsAPassOverHalfTheInterval) {
     EXPECT_EQ(scrub_rest_for_schedule_ns(1'000 * kSecond, 500), kSecond);
@@ -39,7 +32,7 @@ struct Written : VolumeWorld {
             EXPECT_TRUE(fill(at, kPiece, static_cast<uint8_t>(at / kPiece % 250 + 1)).ok());
         }
         EXPECT_TRUE(drain().ok());
-        store.world.run_for(2 * Scrub::kQuiet_ns);
+        store.world.run_for(2 * BackgroundPace::kQuiet_ns);
     }
     static constexpr uint64_t kPiece = 64 << 10;
 
@@ -168,68 +161,8 @@ TEST(Scrub, DamageBesidesClientsIsHealedAndTheirDataStays) {
 
 // --- How it yields
 
-// Clients that keep four requests in flight, with pauses; gathers how long each took.
-class Load {
-public:
-    Load(VolumeWorld& world, uint32_t writes) : world_(world), writes_(writes), random_(5) {}
-
-    // Until `condition` holds; returns the latencies in ascending order.
-    std::vector<uint64_t> run_until(const std::function<bool()>& condition) {
-        latencies_.clear();
-        stopping_ = false;
-        for (int i = 0; i < 4; ++i) world_.store.start(client());
-        EXPECT_TRUE(
-            world_.store.world.run_until(condition, world_.store.world.now_ns() + 3600 * kSecond));
-        stopping_ = true;
-        EXPECT_TRUE(world_.store.finish());
-        std::sort(latencies_.begin(), latencies_.end());
-        return latencies_;
-    }
-
-private:
-    Task<void> client() {
-        const AlignedBytes data = allocate_zeroed(kBlockSize);
-        data.get()[0] = std::byte{1};
-        const uint64_t blocks = world_.volume->geometry().size / kBlockSize;
-        Event pause(*world_.store.env);
-        while (!stopping_) {
-            const uint64_t at = random_.below(blocks) * kBlockSize;
-            const uint64_t began = world_.store.world.now_ns();
-            Status status;
-            if (random_.chance(writes_)) {
-                status = co_await world_.volume->write(at, {data.get(), kBlockSize}, {});
-            } else {
-                status = co_await world_.volume->read(at, {data.get(), kBlockSize});
-            }
-            EXPECT_TRUE(status.ok());
-            latencies_.push_back(world_.store.world.now_ns() - began);
-            const uint64_t until = world_.store.world.now_ns() + random_.below(400'000);
-            static_cast<void>(co_await pause.wait_until(until));
-        }
-    }
-
-    VolumeWorld& world_;
-    uint32_t writes_;  // Parts per million.
-    sim::Random random_;
-    std::vector<uint64_t> latencies_;
-    bool stopping_ = false;
-};
-
-uint64_t percentile(const std::vector<uint64_t>& sorted, uint64_t hundredths) {
-    return sorted[(sorted.size() - 1) * hundredths / 100];
-}
-
-// A drive that does one thing after the other, 1 GB/s: whoever waits, waits for all before him.
-void make_narrow(VolumeWorld& world) {
-    for (size_t i = 0; i < 2; ++i) {
-        sim::DriveLatency& latency = world.drive(i).latency;
-        latency = {.base_ns = 60'000, .spread_ns = 40'000, .page_ns = 4'000, .slow_rate = 0};
-        latency.one_at_a_time = true;
-    }
-}
-
 // The promise: with clients at work their p99 grows by no more than this factor.
-constexpr uint64_t kFactor = 2;
+constexpr double kFactor = PaceController::kDefaultFactor;
 
 class ScrubBesideClients : public ::testing::TestWithParam<uint32_t> {};
 
@@ -247,7 +180,8 @@ TEST_P(ScrubBesideClients, YieldsAndStillFinishes) {
     ASSERT_GT(beside.size(), 1'000u);
     EXPECT_EQ(world.scrub().blocks_checked, 2 * kPages * kPageBlocks);
     EXPECT_LE(percentile(beside, 50), percentile(alone, 50) * 3 / 2);
-    EXPECT_LE(percentile(beside, 99), kFactor * percentile(alone, 99));
+    EXPECT_LE(static_cast<double>(percentile(beside, 99)),
+              kFactor * static_cast<double>(percentile(alone, 99)));
     RecordProperty("p99_alone_us", static_cast<int>(percentile(alone, 99) / 1000));
     RecordProperty("p99_beside_us", static_cast<int>(percentile(beside, 99) / 1000));
 }
@@ -264,7 +198,7 @@ TEST(Scrub, IsMuchFasterWhileNobodyIsThere) {
     static_cast<void>(load.run_until([&] { return world.scrub().passes == 1; }));
     const uint64_t beside_ns = world.store.world.now_ns() - began;
     EXPECT_TRUE(world.drain().ok());
-    world.store.world.run_for(2 * Scrub::kQuiet_ns);
+    world.store.world.run_for(2 * BackgroundPace::kQuiet_ns);
 
     const uint64_t alone_ns = world.scrub_now();
     EXPECT_LT(alone_ns, beside_ns / 5);
