@@ -126,6 +126,7 @@ private:
     void stop(const std::string& because);
     void stop_workers();
     bool is_quiet() const;
+    MemberReport member_report(size_t index) const;
 
     Env& env_;
     std::string name_;

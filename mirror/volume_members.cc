@@ -257,49 +257,53 @@ VolumeReport Volume::report() const {
         report.resync_member = members_[*current].path;
     }
     for (size_t i = 0; i < members_.size(); ++i) {
-        if (!members_.is_member(i)) continue;
-        const MemberSet::Slot& slot = members_[i];
-        MemberReport& out = report.members.emplace_back();
-        out.uuid = slot.uuid;
-        out.path = slot.path;
-        out.state = mirror::name(slot.leaving.value_or(slot.state));
-        out.why = slot.why;
-        if (const auto listed = configurator_.listed_as(slot.uuid)) {
-            out.configured = mirror::name(*listed);
-        }
-        out.is_spare = slot.is_spare;
-        if (slot.replaces) out.replaces = members_[*slot.replaces].path;
-        out.released = slot.member == nullptr && !slot.guard;
-        out.log_bytes_total = members_.layout().log_size;
-        out.damage = health_.damage(i);
-        out.last_event = health_.last_event(i);
-        out.last_event_s = health_.last_event_s(i);
-        const Member* member = slot.member;
-        const blockdev::MemberCounters& counters =
-            member != nullptr ? member->counters() : slot.last_counters;
-        out.blocks_read = counters.blocks_read;
-        out.blocks_verified = counters.blocks_verified;
-        out.mismatches = counters.mismatches;
-        out.blocks_healed = counters.blocks_healed;
-        out.log_blocks_healed = counters.log_blocks_healed;
-        out.tables_repaired = counters.tables_repaired;
-        out.read_errors = counters.read_errors;
-        out.write_errors = counters.write_errors;
-        if (slot.guard) {
-            out.read_p50_us = slot.guard->reads().small.quantile_ns(500) / kMicrosecond;
-            out.read_p99_us = slot.guard->reads().small.p99_ns() / kMicrosecond;
-        }
-        if (member == nullptr) continue;
-        out.direct = member->traits().direct || member->traits().is_block_device;
-        out.logged_sequence = member->logged_sequence();
-        out.stable_sequence = flusher_.stable_point();
-        out.checkpoint_sequence = member->tail_sequence() - 1;
-        out.log_bytes_used = member->log_bytes_used();
-        if (slot.leaving || !slot.joined) continue;
-        const Result<uint64_t> free = member->free_bytes();
-        out.free_bytes = free.ok() ? free.value() : 0;
+        if (members_.is_member(i)) report.members.push_back(member_report(i));
     }
     return report;
+}
+
+MemberReport Volume::member_report(size_t i) const {
+    const MemberSet::Slot& slot = members_[i];
+    MemberReport out;
+    out.uuid = slot.uuid;
+    out.path = slot.path;
+    out.state = mirror::name(slot.leaving.value_or(slot.state));
+    out.why = slot.why;
+    if (const auto listed = configurator_.listed_as(slot.uuid)) {
+        out.configured = mirror::name(*listed);
+    }
+    out.is_spare = slot.is_spare;
+    if (slot.replaces) out.replaces = members_[*slot.replaces].path;
+    out.released = slot.member == nullptr && !slot.guard;
+    out.log_bytes_total = members_.layout().log_size;
+    out.damage = health_.damage(i);
+    out.last_event = health_.last_event(i);
+    out.last_event_s = health_.last_event_s(i);
+    const Member* member = slot.member;
+    const blockdev::MemberCounters& counters =
+        member != nullptr ? member->counters() : slot.last_counters;
+    out.blocks_read = counters.blocks_read;
+    out.blocks_verified = counters.blocks_verified;
+    out.mismatches = counters.mismatches;
+    out.blocks_healed = counters.blocks_healed;
+    out.log_blocks_healed = counters.log_blocks_healed;
+    out.tables_repaired = counters.tables_repaired;
+    out.read_errors = counters.read_errors;
+    out.write_errors = counters.write_errors;
+    if (slot.guard) {
+        out.read_p50_us = slot.guard->reads().small.quantile_ns(500) / kMicrosecond;
+        out.read_p99_us = slot.guard->reads().small.p99_ns() / kMicrosecond;
+    }
+    if (member == nullptr) return out;
+    out.direct = member->traits().direct || member->traits().is_block_device;
+    out.logged_sequence = member->logged_sequence();
+    out.stable_sequence = flusher_.stable_point();
+    out.checkpoint_sequence = member->tail_sequence() - 1;
+    out.log_bytes_used = member->log_bytes_used();
+    if (slot.leaving || !slot.joined) return out;
+    const Result<uint64_t> free = member->free_bytes();
+    out.free_bytes = free.ok() ? free.value() : 0;
+    return out;
 }
 
 }  // namespace gemel::mirror
