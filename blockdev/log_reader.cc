@@ -29,11 +29,17 @@ Task<Result<LogReader::Found>> LogReader::at(uint64_t offset, ChainLink link) {
         co_return Found{};
     }
     const auto& header = *reinterpret_cast<const BatchHeader*>(header_block.data());
-    const uint64_t size = (1 + uint64_t{header.payload_blocks}) * kBlockSize;
+    const uint32_t payload_blocks = header.payload_blocks;
+    const uint64_t size = (1 + uint64_t{payload_blocks}) * kBlockSize;
     if (!link.accepts(header) || offset + size > layout_.log_size) co_return Found{};
 
+    // It may have been read anew: then the header need not be the one that was looked at.
     Result<const std::byte*> whole = co_await window(offset, size);
     if (!whole.ok()) co_return whole.error();
+    const std::span<const std::byte> again(whole.value(), kBlockSize);
+    if (batch_header_fault(again, volume_, layout_.volume_blocks()) != nullptr) co_return Found{};
+    const auto& found = *reinterpret_cast<const BatchHeader*>(again.data());
+    if (!link.accepts(found) || found.payload_blocks != payload_blocks) co_return Found{};
     if (batch_payload_fault({whole.value(), size}, hasher_) != nullptr) co_return Found{};
     BufferPool::Buffer copy = pool_.take(size);
     std::memcpy(copy.get(), whole.value(), size);

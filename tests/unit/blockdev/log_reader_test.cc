@@ -103,6 +103,22 @@ TEST_F(LogReaderTest, RefusesABatchOfAnEarlierLap) {
     EXPECT_EQ(next(0, other).batch, nullptr);
 }
 
+// 1. The header is read alone, since a place further on cannot be. 2. The disk puts an older batch
+// back. 3. All of it is read: it is whole, and not the one that was looked for.
+TEST_F(LogReaderTest, RefusesABatchThatIsAnotherOneWhenAllOfItIsRead) {
+    const BatchRef old = chain_.next_write(3, 2);
+    const BatchRef wanted = chain_.next_write(3, 2);
+    put(*wanted, 0);
+    world_.drive("/m").faults.unreadable_pages = {(kLogOffset + kMiB) / kBlockSize};
+    int reads = 0;
+    world_.world.watch([&](const sim::Moment& moment) {
+        if (moment.kind != sim::MomentKind::completing || moment.io != IoKind::read) return;
+        if (++reads == 2) put(*old, 0);
+    });
+    EXPECT_EQ(next(0, after(*old)).batch, nullptr);
+    EXPECT_EQ(reads, 4);
+}
+
 TEST_F(LogReaderTest, RefusesABatchOfAnotherEpoch) {
     put(*chain_.next_write(3, 5), 0);
     ChainLink other = link_;
