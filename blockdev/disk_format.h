@@ -176,11 +176,6 @@ static_assert(sizeof(ResyncRecord) == 64);
 static_assert(offsetof(ResyncRecord, base_sequence) == 24);
 static_assert(offsetof(ResyncRecord, window_begin) == 48);
 
-// Whether the member is between two states: then nothing it says of itself counts beyond the base.
-inline bool is_running(const ResyncRecord& resync) {
-    return resync.state != static_cast<uint32_t>(ResyncState::none);
-}
-
 struct Superblock {
     le64 checksum;  // XXH3-64 of everything after it, seeded with its own offset.
     le64 magic;

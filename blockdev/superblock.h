@@ -23,6 +23,11 @@ bool is_superblock_of_newer_format(const Superblock& superblock);
 // True if the bytes begin with our magic number, whatever else is wrong.
 bool has_superblock_magic(const Superblock& superblock);
 
+// Whether the member is between two states: then nothing it says of itself counts beyond the base.
+inline bool is_running(const ResyncRecord& resync) {
+    return resync.state != static_cast<uint32_t>(ResyncState::none);
+}
+
 // Whether either would do without the other: they differ in what tells the copies apart only.
 bool are_alike(const Superblock& a, const Superblock& b);
 

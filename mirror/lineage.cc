@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "blockdev/superblock.h"
+
 namespace gemel::mirror {
 
 using blockdev::EpochRecord;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "blockdev/superblock.h"
 #include "mirror/configuration.h"
 
 namespace gemel::mirror {

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "blockdev/assert.h"
+#include "blockdev/superblock.h"
 #include "mirror/configuration.h"
 #include "mirror/lineage.h"
 

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "blockdev/superblock.h"
+
 namespace gemel::tools {
 
 using blockdev::ResyncRecord;
