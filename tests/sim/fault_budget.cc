@@ -39,8 +39,9 @@ bool FaultBudget::spend_index(size_t member) {
 
 bool FaultBudget::spend_log(size_t member) {
     const uint32_t after = logs_ | 1u << member;
-    if (!is_left(after)) return false;
+    if (!is_left(after) || (logs_differ_ && !may_go_out(member))) return false;
     logs_ = after;
+    if (logs_differ_) without_log_ |= 1u << member;
     return true;
 }
 
@@ -66,6 +67,7 @@ void FaultBudget::healed() {
     pages_.clear();
     index_ = 0;
     logs_ = 0;
+    without_log_ = 0;
 }
 
 }  // namespace gemel::sim

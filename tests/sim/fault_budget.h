@@ -25,8 +25,13 @@ public:
     bool spend_index(size_t member);
     bool spend_log(size_t member);
 
-    // Members that may lack anything, one bit each: none of their copies counts.
-    void set_out(uint32_t members) { out_ = members; }
+    // Members that may lack anything, one bit each: none of their copies counts. One that returns
+    // has its log from there on only: until the next settlement the logs are no copies of one
+    // another, and a member whose log is damaged may lack anything, too.
+    void set_out(uint32_t members) {
+        out_ = members;
+        logs_differ_ = logs_differ_ || members != 0;
+    }
     // Whether good copies of everything would be left without this one, too.
     bool may_go_out(size_t member) const;
 
@@ -36,14 +41,20 @@ public:
     bool all_whole() const { return data_.empty() && pages_.empty() && index_ == 0 && logs_ == 0; }
 
     // The logs have been settled, and are of no use any more.
-    void log_is_settled() { logs_ = 0; }
+    void log_is_settled() {
+        logs_ = 0;
+        without_log_ = 0;
+        logs_differ_ = out_ != 0;
+    }
     // But a place that cannot be read stays so until it is written to.
     void log_stays_damaged(size_t member) { logs_ |= 1u << member; }
     // Everything was found and healed.
     void healed();
 
 private:
-    bool is_left(uint32_t damaged) const { return (~(damaged | out_) & everybody_) != 0; }
+    bool is_left(uint32_t damaged) const {
+        return (~(damaged | out_ | without_log_) & everybody_) != 0;
+    }
 
     uint32_t everybody_;
     uint64_t pages_in_volume_;
@@ -52,6 +63,8 @@ private:
     uint32_t index_ = 0;
     uint32_t logs_ = 0;
     uint32_t out_ = 0;
+    uint32_t without_log_ = 0;  // And nobody else has the same log.
+    bool logs_differ_ = false;
 };
 
 }  // namespace gemel::sim

@@ -67,9 +67,9 @@ FaultMix draw_fault_mix(Random& random, FaultSet allowed) {
     const uint64_t interval = random.skewed(100 * kMicrosecond, 2 * kSecond);
     const auto rate = static_cast<uint32_t>(random.skewed(1, 50'000));
     mix.blocks_per_strike_max = random.skewed(1, 64);
-    // Of the seeds without damage all but a quarter; together they are beyond the budget's books.
+    // All but a quarter of the seeds.
     const uint64_t outages = random.skewed(10 * kMillisecond, 5 * kSecond);
-    if (!random.chance(kCertain / 4) && !faults) mix.outage_interval_ns_max = outages;
+    if (!random.chance(kCertain / 4)) mix.outage_interval_ns_max = outages;
     if (!faults) return mix;
     if (mix.weights[static_cast<size_t>(FaultClass::offline)] != 0) {
         mix.offline_strikes_max = offline;

@@ -10,6 +10,9 @@ namespace {
 
 constexpr uint64_t kLongest_ns = 20 * kSecond;
 constexpr uint64_t kShortest_ns = kMillisecond;
+// What was under way when an outage ended may still fail, since its fate was drawn when it was
+// submitted: the slowest request here takes 50 ms. And a watchdog that has seen an overdue one, or
+// too many errors, looks every 125 ms. Four times that, for what waits for these in turn.
 constexpr uint64_t kFelt_ns = 500 * kMillisecond;
 // What a slow drive has been asked it still answers slowly, and it is judged by that.
 constexpr uint64_t kSlownessFelt_ns = 6 * kSecond;

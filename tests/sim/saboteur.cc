@@ -334,6 +334,15 @@ bool Saboteur::strike_everywhere(uint64_t block) {
     return true;
 }
 
+void Saboteur::note_unreadable_logs() {
+    const uint64_t end = (blockdev::kLogOffset + layout_.log_size) / kPageSize;
+    for (size_t i = 0; i < drives_.size(); ++i) {
+        const std::set<uint64_t>& unreadable = drives_[i]->faults.unreadable_pages;
+        const auto bad = unreadable.lower_bound(blockdev::kLogOffset / kPageSize);
+        if (bad != unreadable.end() && *bad < end) budget_.log_stays_damaged(i);
+    }
+}
+
 // --- Requests
 
 Fate Saboteur::fate_of(const Drive& drive, IoKind kind, uint64_t offset, uint64_t length) {

@@ -40,6 +40,9 @@ public:
     void spoil_requests(bool spoil) { spoiling_ = spoil; }
     // Remembers what the members hold, to put some of it back later.
     void remember();
+    // Of a log that was settled or healed a place beyond its end may still be unreadable, and would
+    // pass for a part of it if nobody else were there.
+    void note_unreadable_logs();
     // Damages the home of a block on all members; false, and nothing is done, if it is zero there.
     bool strike_everywhere(uint64_t block);
 

@@ -199,13 +199,7 @@ bool VolumeScenario::open() {
     const uint32_t gone = lost_power_ | saboteur_->budget().damaged_logs();
     if (loss_ != Loss::nothing && gone == everybody) loss_ = Loss::unflushed;
     saboteur_->budget().log_is_settled();
-    for (Drive* drive : drives()) {
-        const auto bad =
-            drive->faults.unreadable_pages.lower_bound(blockdev::kLogOffset / kPageSize);
-        const uint64_t end = (blockdev::kLogOffset + layout_.log_size) / kPageSize;
-        if (bad == drive->faults.unreadable_pages.end() || *bad >= end) continue;
-        saboteur_->budget().log_stays_damaged(saboteur_->member_of(*drive));
-    }
+    saboteur_->note_unreadable_logs();
     in_sync_at_open_ = outages_->in_sync();
     return true;
 }
@@ -311,6 +305,7 @@ bool VolumeScenario::verify() {
         world_.violation("blocks are unrecoverable, and a good copy of each was left");
     }
     saboteur_->budget().healed();
+    saboteur_->note_unreadable_logs();
     return world_.first_violation().empty();
 }
 
