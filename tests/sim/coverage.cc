@@ -19,7 +19,8 @@ namespace {
 // Legal moves that nothing in the simulated world leads to yet, and what they wait for.
 bool waits_for_its_feature(MemberState from, MemberState to) {
     const auto either = [&](MemberState state) { return from == state || to == state; };
-    if (either(lagging)) return true;   // Consistency modes.
+    // Backups of a consistency mode; others return to the set or fail.
+    if (from == lagging && (to == behind || to == offline)) return true;
     if (either(adding)) return true;    // Members that are added.
     if (either(spare)) return true;     // Spares.
     if (either(removed)) return true;   // Members that are removed.
