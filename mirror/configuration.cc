@@ -13,8 +13,8 @@ using blockdev::ConfiguredState;
 using blockdev::WitnessRecord;
 
 ConfigurationRecord first_configuration(Env& env, std::span<const Uuid> members,
-                                        uint64_t volume_size) {
-    CHECK(!members.empty() && members.size() <= blockdev::kMaximumMembers);
+                                        uint64_t volume_size, size_t spares) {
+    CHECK(members.size() > spares && members.size() <= blockdev::kMaximumMembers);
     ConfigurationRecord configuration{};
     configuration.epoch.number = 1;
     configuration.epoch.id = make_uuid(env);
@@ -23,6 +23,10 @@ ConfigurationRecord first_configuration(Env& env, std::span<const Uuid> members,
     configuration.volume_size = volume_size;
     configuration.member_count = static_cast<uint32_t>(members.size());
     for (size_t i = 0; i < members.size(); ++i) configuration.members[i].uuid = members[i];
+    for (size_t i = members.size() - spares; i < members.size(); ++i) {
+        configuration.members[i].state = static_cast<uint32_t>(ConfiguredState::spare);
+        configuration.members[i].role = static_cast<uint16_t>(blockdev::MemberRole::spare);
+    }
     CHECK(blockdev::configuration_fault(configuration) == nullptr);
     return configuration;
 }

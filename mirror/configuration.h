@@ -12,9 +12,9 @@
 
 namespace gemel::mirror {
 
-// The first configuration of a new volume.
+// The first configuration of a new volume, whose last `spares` members are that.
 blockdev::ConfigurationRecord first_configuration(Env& env, std::span<const Uuid> members,
-                                                  uint64_t volume_size);
+                                                  uint64_t volume_size, size_t spares = 0);
 // The one after `current`: a new epoch that begins after the batch with `previous_hash`.
 blockdev::ConfigurationRecord next_epoch(Env& env, const blockdev::ConfigurationRecord& current,
                                          uint64_t first_sequence, uint64_t previous_hash);

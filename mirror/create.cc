@@ -22,6 +22,13 @@ namespace {
 
 constexpr uint64_t kDefaultGrowth = 4;
 
+// Members, then spares: the order in the configuration.
+std::vector<std::string> all_paths(const CreateOptions& options) {
+    std::vector<std::string> paths = options.members;
+    paths.insert(paths.end(), options.spares.begin(), options.spares.end());
+    return paths;
+}
+
 std::optional<Problem> check_options(const CreateOptions& options) {
     if (options.size == 0 || options.size % blockdev::kBlockSize != 0) {
         return Problem{Errc::invalid, "the size must be a multiple of 4096 bytes and not 0, not " +
@@ -47,17 +54,14 @@ std::optional<Problem> check_options(const CreateOptions& options) {
         return Problem{Errc::invalid,
                        "the log limit must be a multiple of 4096 bytes, at most 512 KiB"};
     }
-    if (options.members.size() < 2 || options.members.size() > blockdev::kMaximumMembers) {
-        return Problem{Errc::invalid, "a mirror needs 2 to 16 members, not " +
-                                          std::to_string(options.members.size())};
+    const std::vector<std::string> paths = all_paths(options);
+    if (options.members.size() < 2 || paths.size() > blockdev::kMaximumMembers) {
+        return Problem{Errc::invalid, "a mirror needs 2 to 16 members, its spares counted, not " +
+                                          std::to_string(paths.size())};
     }
-    for (size_t i = 0; i < options.members.size(); ++i) {
-        const auto begin = options.members.begin();
-        if (std::find(begin, begin + static_cast<ptrdiff_t>(i), options.members[i]) !=
-            begin + static_cast<ptrdiff_t>(i)) {
-            return Problem{Errc::invalid,
-                           options.members[i] + ": is given twice; each member once"};
-        }
+    for (auto path = paths.begin(); path != paths.end(); ++path) {
+        if (std::find(paths.begin(), path, *path) == path) continue;
+        return Problem{Errc::invalid, *path + ": is given twice; each member once"};
     }
     return std::nullopt;
 }
@@ -73,7 +77,7 @@ Layout layout_for(const CreateOptions& options) {
 
 Task<std::optional<Problem>> open_all(Env& env, const CreateOptions& options,
                                       std::vector<NewMember>& members) {
-    for (const std::string& path : options.members) {
+    for (const std::string& path : all_paths(options)) {
         Outcome<NewMember> member = co_await blockdev::open_new_member(env, path, options.force);
         if (!member.ok()) co_return member.error();
         members.push_back(std::move(member).value());
@@ -94,7 +98,8 @@ Task<std::optional<Problem>> format_all(Env& env, const CreateOptions& options,
     }
     std::vector<Uuid> uuids;
     for (const MemberDescription& member : description.members) uuids.push_back(member.uuid);
-    const ConfigurationRecord configuration = first_configuration(env, uuids, layout.volume_size);
+    const ConfigurationRecord configuration =
+        first_configuration(env, uuids, layout.volume_size, options.spares.size());
     MemberIdentity identity;
     identity.volume = description.uuid;
     identity.name = description.name;
@@ -138,7 +143,7 @@ Task<Outcome<VolumeDescription>> create_volume(Env& env, CreateOptions options) 
     description.uuid = make_uuid(env);
     description.size = options.size;
     description.witness_path = options.witness_path;
-    for (const std::string& path : options.members) {
+    for (const std::string& path : all_paths(options)) {
         description.members.push_back({path, make_uuid(env)});
     }
     std::vector<NewMember> members;

@@ -17,9 +17,10 @@ inline constexpr uint64_t kDefaultLogLimit = 64ull << 10;
 
 struct CreateOptions {
     std::string name;
-    uint64_t size = 0;                 // Bytes, a multiple of 4096, not 0.
-    std::vector<std::string> members;  // Absolute paths, 2 or more, all different.
-    std::string witness_path;          // Absolute.
+    uint64_t size = 0;                     // Bytes, a multiple of 4096, not 0.
+    std::vector<std::string> members;      // Absolute paths, 2 or more, all different.
+    std::vector<std::string> spares = {};  // The same; at most 16 with the members.
+    std::string witness_path;              // Absolute.
     uint64_t log_size = kDefaultLogSize;
     uint64_t log_limit = kDefaultLogLimit;  // Writes up to this are atomic.
     uint64_t max_size = 0;                  // 0: four times `size`, or what fits a block device.

@@ -99,6 +99,7 @@ Volume::Volume(Env& env, VolumeParts parts)
       rejoiner_(env, members_, resync_, health_, *pool_,
                 {.volume = uuid_, .cache_bytes = parts.cache_bytes},
                 [this](const MemberFailure& failure) { member_failed(failure); }),
+      spares_(env, members_, [this] { scope_.start(reconfigure()); }),
       scope_(env),
       watch_scope_(env),
       closing_(env) {
@@ -123,6 +124,7 @@ Volume::Volume(Env& env, VolumeParts parts)
     scope_.start(scrub_.run());
     scope_.start(rejoiner_.run());
     scope_.start(slow_watch_.run());
+    scope_.start(spares_.run());
     watch_scope_.start(watchdog_.run());
     watch_scope_.start(reader_.run());
 }

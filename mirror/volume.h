@@ -32,6 +32,7 @@
 #include "mirror/sequencer.h"
 #include "mirror/slow_watch.h"
 #include "mirror/space_guard.h"
+#include "mirror/spares.h"
 #include "mirror/volume_parts.h"
 #include "mirror/watchdog.h"
 
@@ -156,6 +157,7 @@ private:
     Scrub scrub_;
     Resync resync_;
     Rejoiner rejoiner_;
+    SpareKeeper spares_;
     Scope scope_;
     Scope watch_scope_;  // What must outlive the work in scope_, to see that it ends.
     Event closing_;

@@ -86,6 +86,7 @@ void Volume::stop_workers() {
     rejoiner_.stop();
     slow_watch_.stop();
     reader_.stop();
+    spares_.stop();
     watchdog_.stop();
 }
 
@@ -157,6 +158,7 @@ Task<Status> Volume::close(uint64_t deadline_ns) {
         if (members_[i].state != MemberState::lagging || !members_.in_use(i)) continue;
         members_.give_up(i, MemberState::failed, members_[i].why);
     }
+    spares_.stop();
     Status drained = Status::success();
     if (!stopped_) drained = co_await pacer_.drain(deadline_ns);
     if (!stopped_) static_cast<void>(co_await healer_.drain(deadline_ns));
@@ -256,9 +258,15 @@ VolumeReport Volume::report() const {
     if (const std::optional<size_t> current = rejoiner_.current()) {
         report.resync_member = members_[*current].path;
     }
+    std::vector<size_t> places(members_.size(), SIZE_MAX);  // In the report.
     for (size_t i = 0; i < members_.size(); ++i) {
-        if (members_.is_member(i)) report.members.push_back(member_report(i));
+        if (!members_.is_member(i)) continue;
+        places[i] = report.members.size();
+        report.members.push_back(member_report(i));
     }
+    std::erase_if(report.scrub.damage,
+                  [&](const DamagedRange& range) { return places[range.member] == SIZE_MAX; });
+    for (DamagedRange& range : report.scrub.damage) range.member = places[range.member];
     return report;
 }
 

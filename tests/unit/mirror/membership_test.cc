@@ -18,6 +18,16 @@ Task<void> add_for_nobody(Volume& volume, bool* added) {
     *added = outcome.ok();
 }
 
+Task<void> replace_for_nobody(Volume& volume, size_t index) {
+    const NewMemberOrder order{"/new", false, false};
+    static_cast<void>(co_await volume.replace_member(index, order, false));
+}
+
+Task<void> remove_for_nobody(Volume& volume, size_t index, bool* removed) {
+    const std::optional<Problem> problem = co_await volume.remove_member(index, false);
+    *removed = !problem;
+}
+
 class MembershipTest : public ::testing::Test {
 protected:
     void make(VolumeWorld::Options options = {}) { world_.emplace(options); }
@@ -72,6 +82,13 @@ protected:
     void wait_gone(const std::string& path) {
         wait_for([&] { return state(path) == "none"; });
         world().store.world.run_for(2 * kSecond);
+    }
+    void crash(uint64_t turn) {
+        if (turn % 2 == 0) {
+            world().kill();
+        } else {
+            world().lose_power();
+        }
     }
     std::vector<std::string> listed() {
         std::vector<std::string> paths;
@@ -323,21 +340,58 @@ TEST_F(MembershipTest, SixteenAreEnough) {
     wait_in_sync("/one-more");
 }
 
+TEST_F(MembershipTest, ACrashAtAnyMomentOfAReplacementIsHarmless) {
+    for (uint64_t after_us = 100; after_us < 60'000; after_us += 900) {
+        make({.seed = after_us});
+        ASSERT_TRUE(world().fill(0, 2 << 20, 5, {.fua = true}).ok());
+        world().more_drives = {"/new"};
+        world().store.start(replace_for_nobody(volume(), 1));
+        world().store.world.run_for(after_us * kMicrosecond);
+        crash(after_us / 100);
+        world().open();
+        EXPECT_EQ(world().value_of(0, 2 << 20), 5);
+        const bool is_member = volume().find_member("/new").has_value();
+        if (!is_member) { EXPECT_EQ(replace("/m1", {"/new", true, false}), "") << after_us; }
+        wait_in_sync("/new");
+        wait_gone("/m1");
+        EXPECT_EQ(listed(), (std::vector<std::string>{"/m0", "/new"}));
+        expect_members_alike();
+    }
+}
+
+TEST_F(MembershipTest, ACrashAtAnyMomentOfARemovalIsHarmless) {
+    for (uint64_t after_us = 1; after_us < 4'000; after_us += 61) {
+        make({.seed = after_us, .members = 3});
+        ASSERT_TRUE(world().fill(0, 64 << 10, 5, {.fua = true}).ok());
+        bool removed = false;
+        world().store.start(remove_for_nobody(volume(), 1, &removed));
+        world().store.world.run_for(after_us * kMicrosecond);
+        world().more_drives = {"/m1"};
+        crash(after_us / 61);
+        world().open();
+        EXPECT_EQ(world().value_of(0, 64 << 10), 5);
+        const bool is_member = volume().find_member("/m1").has_value();
+        EXPECT_FALSE(removed && is_member) << after_us;
+        if (is_member) {
+            wait_in_sync("/m1");
+            EXPECT_EQ(remove("/m1"), "") << after_us;
+        }
+        EXPECT_EQ(listed(), (std::vector<std::string>{"/m0", "/m2"}));
+        expect_members_alike();
+    }
+}
+
 // Whatever the moment: the volume opens, data is right, the verb is done or not done, and running
 // it again ends well.
 TEST_F(MembershipTest, ACrashAtAnyMomentOfAnAdditionIsHarmless) {
     for (uint64_t after_us = 100; after_us < 60'000; after_us += 700) {
         make({.seed = after_us});
-        ASSERT_TRUE(world().fill(0, 2 << 20, 5).ok());
+        ASSERT_TRUE(world().fill(0, 2 << 20, 5, {.fua = true}).ok());
         world().more_drives = {"/new"};
         bool added = false;
         world().store.start(add_for_nobody(volume(), &added));
         world().store.world.run_for(after_us * kMicrosecond);
-        if ((after_us / 100) % 2 == 0) {
-            world().kill();
-        } else {
-            world().lose_power();
-        }
+        crash(after_us / 100);
         world().open();
         EXPECT_EQ(world().value_of(0, 2 << 20), 5);
         const bool is_member = volume().find_member("/new").has_value();
