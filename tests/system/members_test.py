@@ -14,7 +14,7 @@ from harness import MIB, run
 
 SUPERBLOCK_SIZE = 16384
 OWNER_RECORD = range(SUPERBLOCK_SIZE, SUPERBLOCK_SIZE + 4096)
-SUPERBLOCK_B_FIELD = 192  # Where a superblock says where its other copy lies.
+SUPERBLOCK_B_FIELD = 184  # Where a superblock says where its other copy lies.
 
 
 class MembersTest(harness.Case):

@@ -76,7 +76,8 @@ class VolumeFile(CliCase):
         self.addCleanup(vol.end)
         vol.start()
         vol.stop()
-        self.assertIn("its members say 67108864", vol.log_text())
+        with open(vol.file, encoding="utf-8") as file:
+            self.assertIn('size = "64M"', file.read())
 
     def test_what_is_no_witness(self):
         os.rename(self.path("vol.witness"), self.path("away"))

@@ -37,6 +37,7 @@ struct CreateArguments {
     std::string name;
     uint64_t size = 0;
     std::vector<std::string> members;
+    std::vector<std::string> spares;
     uint64_t log_size = mirror::kDefaultLogSize;
     uint64_t log_limit = mirror::kDefaultLogLimit;
     uint64_t max_size = 0;
@@ -82,14 +83,17 @@ struct ScrubArguments {
     bool wait = false;
 };
 
-enum class MemberAction { offline, online };
+enum class MemberAction { offline, online, add, remove, replace };
 
 struct MemberArguments {
     MemberAction action = MemberAction::offline;
     std::string volume;
-    std::string member;  // Path or UUID.
+    std::string member;                    // Path or UUID; of a new one its path.
+    std::optional<std::string> successor;  // Nothing: another disk at the same path.
     std::string folder = ".";
     bool wait = false;
+    bool force = false;
+    bool spare = false;
 };
 
 struct InspectArguments {

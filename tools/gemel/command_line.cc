@@ -145,6 +145,10 @@ CLI::App* add_create(CLI::App& root, CreateArguments& arguments) {
                    "A file (made if missing) or block device; give two or more")
         ->type_name("PATH")
         ->required();
+    add_repeatable(*app, "--spare", arguments.spares,
+                   "A member that holds nothing until another one is lost, and then takes its "
+                   "place")
+        ->type_name("PATH");
     add_quantity(*app, "--log-size", arguments.log_size, size_of, "SIZE",
                  "The log of each member (default 256M)");
     add_quantity(*app, "--log-limit", arguments.log_limit, size_of, "SIZE",
@@ -230,26 +234,53 @@ CLI::App* add_scrub(CLI::App& root, ScrubArguments& arguments) {
     return app;
 }
 
-void add_member_action(CLI::App& member, const char* name, const char* help, MemberAction action,
-                       MemberArguments& arguments) {
+constexpr const char* kMemberHelp = "Its path as given at creation, or its UUID";
+
+CLI::App* add_member_action(CLI::App& member, const char* name, const char* help,
+                            MemberAction action, MemberArguments& arguments) {
     CLI::App* app = member.add_subcommand(name, help);
     add_text(*app, "VOLUME", arguments.volume, "", kVolumeHelp)->required();
-    add_text(*app, "MEMBER", arguments.member, "", "Its path as given at creation, or its UUID")
+    add_text(*app, "MEMBER", arguments.member, "",
+             action == MemberAction::add ? "The file or block device to become one" : kMemberHelp)
         ->required();
-    app->add_flag("--wait", arguments.wait,
-                  action == MemberAction::online ? "Wait until it is in sync, showing how far it is"
-                                                 : "Wait until its file or device is released");
-    add_text(*app, "--dir", arguments.folder, "DIR", kFolderHelp);
     app->callback([&arguments, action] { arguments.action = action; });
+    return app;
+}
+
+void add_wait(CLI::App& app, MemberArguments& arguments, const char* help) {
+    app.add_flag("--wait", arguments.wait, help);
+    add_text(app, "--dir", arguments.folder, "DIR", kFolderHelp);
 }
 
 CLI::App* add_member(CLI::App& root, MemberArguments& arguments) {
-    CLI::App* app = root.add_subcommand("member", "Take a member of a served volume out, or back");
+    constexpr const char* kInSync = "Wait until it is in sync, showing how far it is";
+    CLI::App* app = root.add_subcommand("member", "Change the members of a served volume");
     app->require_subcommand(1);
-    add_member_action(*app, "offline", "Take it out: the volume goes on without it",
-                      MemberAction::offline, arguments);
-    add_member_action(*app, "online", "Bring it back, and up to date: what changed is copied",
-                      MemberAction::online, arguments);
+    const auto action = [&](const char* name, const char* help, MemberAction which) {
+        return add_member_action(*app, name, help, which, arguments);
+    };
+    add_wait(
+        *action("offline", "Take it out: the volume goes on without it", MemberAction::offline),
+        arguments, "Wait until its file or device is released");
+    add_wait(*action("online", "Bring it back, and up to date: what changed is copied",
+                     MemberAction::online),
+             arguments, kInSync);
+    CLI::App* add = action("add", "Make a file or block device another member", MemberAction::add);
+    add->add_flag("--spare", arguments.spare,
+                  "It holds nothing until another member fails, and then takes its place");
+    add->add_flag("--force", arguments.force, "Overwrite what is there");
+    add_wait(*add, arguments, kInSync);
+    CLI::App* remove = action("remove", "Let it be a member no more", MemberAction::remove);
+    remove->add_flag("--force", arguments.force,
+                     "Although it may have what no other member has; never the last good copy of "
+                     "all");
+    add_text(*remove, "--dir", arguments.folder, "DIR", kFolderHelp);
+    CLI::App* replace = action("replace", "Put another one in its place", MemberAction::replace);
+    add_optional_text(*replace, "NEW", arguments.successor, "",
+                      "The file or block device that takes its place once it is in sync; without "
+                      "it, what is at the member's own path now");
+    replace->add_flag("--force", arguments.force, "Overwrite what is there");
+    add_wait(*replace, arguments, kInSync);
     return app;
 }
 

@@ -13,13 +13,15 @@
 
 #include "tools/config/file_descriptor.h"
 #include "tools/config/volume_name.h"
-#include "tools/gemel/control_protocol.h"
 
 namespace gemel::tools {
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr int kMemberLimitMs = 10'000;
+constexpr int kMakingLimitMs = 24 * 3600 * 1000;
 
 class Conversation {
 public:
@@ -118,18 +120,16 @@ Outcome<VolumeStatus> ask(const std::string& socket_path, const ControlRequest& 
 }  // namespace
 
 Outcome<VolumeStatus> ask_status(const std::string& socket_path, int limit_ms) {
-    return ask(socket_path, {ControlCommand::status, ""}, limit_ms);
+    return ask(socket_path, {ControlCommand::status}, limit_ms);
 }
 
 Outcome<VolumeStatus> ask_scrub(const std::string& socket_path, int limit_ms) {
-    return ask(socket_path, {ControlCommand::scrub, ""}, limit_ms);
+    return ask(socket_path, {ControlCommand::scrub}, limit_ms);
 }
 
-Outcome<VolumeStatus> ask_member(const std::string& socket_path, bool online,
-                                 const std::string& member, int limit_ms) {
-    const ControlCommand command =
-        online ? ControlCommand::member_online : ControlCommand::member_offline;
-    return ask(socket_path, {command, member}, limit_ms);
+Outcome<VolumeStatus> ask_member(const std::string& socket_path, const ControlRequest& request) {
+    const bool makes_one = !request.path.empty();
+    return ask(socket_path, request, makes_one ? kMakingLimitMs : kMemberLimitMs);
 }
 
 Outcome<VolumeStatus> ask_status_of(const mirror::VolumeDescription& volume,

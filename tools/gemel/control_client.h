@@ -7,6 +7,7 @@
 
 #include "blockdev/result.h"
 #include "mirror/volume_description.h"
+#include "tools/gemel/control_protocol.h"
 #include "tools/gemel/volume_status.h"
 
 namespace gemel::tools {
@@ -18,9 +19,9 @@ Outcome<VolumeStatus> ask_status(const std::string& socket_path, int limit_ms = 
 // The same, after having a scrub begun.
 Outcome<VolumeStatus> ask_scrub(const std::string& socket_path, int limit_ms = 5000);
 
-// The same, after having a member taken out, or brought back. The problem may be a refusal.
-Outcome<VolumeStatus> ask_member(const std::string& socket_path, bool online,
-                                 const std::string& member, int limit_ms = 10'000);
+// The same, after a command about members. The problem may be a refusal. A new member takes as long
+// to make as its log takes to write.
+Outcome<VolumeStatus> ask_member(const std::string& socket_path, const ControlRequest& request);
 
 // Of the volume that `file` describes, and of no other that is served in its place.
 Outcome<VolumeStatus> ask_status_of(const mirror::VolumeDescription& volume,

@@ -12,13 +12,19 @@ using Json = nlohmann::json;
 struct Command {
     ControlCommand command;
     const char* name;
-    bool about_member;
+    bool member = false;  // Whether it has this text,
+    bool path = false;
+    bool force = false;  // or may have this mark.
+    bool spare = false;
 };
 constexpr Command kCommands[] = {
-    {ControlCommand::status, "status", false},
-    {ControlCommand::scrub, "scrub", false},
+    {ControlCommand::status, "status"},
+    {ControlCommand::scrub, "scrub"},
     {ControlCommand::member_offline, "member-offline", true},
     {ControlCommand::member_online, "member-online", true},
+    {ControlCommand::member_add, "member-add", false, true, true, true},
+    {ControlCommand::member_remove, "member-remove", true, false, true},
+    {ControlCommand::member_replace, "member-replace", true, true, true},
 };
 
 // Discarded, as the library calls it, if `text` is not JSON.
@@ -26,6 +32,39 @@ Json parse_json(std::string_view text) { return Json::parse(text, nullptr, false
 
 std::string one_line(const Json& json) {
     return json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+}
+
+std::optional<Problem> read_text(const Json& json, const Command& command, const char* key,
+                                 std::string& out) {
+    const auto value = json.find(key);
+    if (value == json.end() || !value->is_string()) {
+        return Problem{Errc::invalid,
+                       std::string(command.name) + " needs a \"" + std::string(key) + "\""};
+    }
+    out = value->get<std::string>();
+    return std::nullopt;
+}
+
+std::optional<Problem> read_mark(const Json& json, const char* key, bool& out) {
+    const auto value = json.find(key);
+    if (value == json.end()) return std::nullopt;
+    if (!value->is_boolean()) {
+        return Problem{Errc::invalid, "\"" + std::string(key) + "\" is true or false"};
+    }
+    out = value->get<bool>();
+    return std::nullopt;
+}
+
+Outcome<ControlRequest> read_request(const Json& json, const Command& command) {
+    ControlRequest request;
+    request.command = command.command;
+    std::optional<Problem> problem;
+    if (command.member) problem = read_text(json, command, "member", request.member);
+    if (!problem && command.path) problem = read_text(json, command, "path", request.path);
+    if (!problem && command.force) problem = read_mark(json, "force", request.force);
+    if (!problem && command.spare) problem = read_mark(json, "spare", request.spare);
+    if (problem) return *problem;
+    return request;
 }
 
 }  // namespace
@@ -38,15 +77,7 @@ Outcome<ControlRequest> parse_control_request(std::string_view line) {
         return Problem{Errc::invalid, "a request has a \"command\""};
     }
     for (const Command& known : kCommands) {
-        if (*command != known.name) continue;
-        ControlRequest request{known.command, ""};
-        if (!known.about_member) return request;
-        const auto member = json.find("member");
-        if (member == json.end() || !member->is_string()) {
-            return Problem{Errc::invalid, std::string(known.name) + " needs a \"member\""};
-        }
-        request.member = member->get<std::string>();
-        return request;
+        if (*command == known.name) return read_request(json, known);
     }
     return Problem{Errc::unsupported, "unknown command"};
 }
@@ -56,7 +87,10 @@ std::string render_control_request(const ControlRequest& request) {
     for (const Command& known : kCommands) {
         if (known.command != request.command) continue;
         json["command"] = known.name;
-        if (known.about_member) json["member"] = request.member;
+        if (known.member) json["member"] = request.member;
+        if (known.path) json["path"] = request.path;
+        if (known.force) json["force"] = request.force;
+        if (known.spare) json["spare"] = request.spare;
     }
     return one_line(json);
 }

@@ -7,6 +7,10 @@
 //     {"command": "scrub"}     ->  the same; a scrub is under way then
 //     {"command": "member-offline", "member": "PATH or UUID"}   ->  the same, once it is durable
 //     {"command": "member-online", "member": "PATH or UUID"}    ->  the same; it is looked for then
+//     {"command": "member-add", "path": "PATH", "force": false, "spare": false}
+//     {"command": "member-remove", "member": "PATH or UUID", "force": false}
+//     {"command": "member-replace", "member": "PATH or UUID", "path": "PATH", "force": false}
+//                              ->  the same, once the configuration says so
 //     anything else            ->  {"schema": 1, "error": "..."}
 //
 // Pure functions here; control_server and control_client carry the lines.
@@ -23,11 +27,23 @@ namespace gemel::tools {
 inline constexpr size_t kControlRequestSizeMax = 4096;  // With its newline.
 inline constexpr size_t kControlAnswerSizeMax = 1u << 20;
 
-enum class ControlCommand { status, scrub, member_offline, member_online };
+enum class ControlCommand {
+    status,
+    scrub,
+    member_offline,
+    member_online,
+    member_add,
+    member_remove,
+    member_replace,
+};
 
+// What a command has no use for is empty, or false.
 struct ControlRequest {
     ControlCommand command = ControlCommand::status;
-    std::string member;  // Path or UUID, where the command is about one.
+    std::string member = {};  // Path or UUID.
+    std::string path = {};    // Of a new member; absolute.
+    bool force = false;
+    bool spare = false;
 };
 
 // A request line, without its newline. The line is hostile until this has accepted it.

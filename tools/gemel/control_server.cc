@@ -4,8 +4,6 @@
 #include <array>
 #include <cstring>
 
-#include "tools/gemel/control_protocol.h"
-
 namespace gemel::tools {
 
 namespace {
@@ -84,12 +82,14 @@ Task<void> ControlServer::exchange_lines(Client& client) {
         const std::string_view pending(client.buffer.data(), client.buffered);
         const size_t end = pending.find('\n');
         if (end != std::string_view::npos) {
+            client.deadline_ns = UINT64_MAX;
             const std::string line = co_await answer(std::string(pending.substr(0, end)));
+            client.deadline_ns = env_.now_ns() + kControlExchangeLimitNs;
+            client.finished_event.notify_all();
             const Status sent = co_await client.stream->send(std::as_bytes(std::span(line)));
             if (!sent.ok()) co_return;
             client.buffered -= end + 1;
             std::memmove(client.buffer.data(), client.buffer.data() + end + 1, client.buffered);
-            client.deadline_ns = env_.now_ns() + kControlExchangeLimitNs;
             continue;
         }
         const auto room = std::span(client.buffer).subspan(client.buffered);
@@ -120,10 +120,11 @@ Task<std::string> ControlServer::answer(std::string line) const {
         case ControlCommand::status: break;
         case ControlCommand::scrub: handlers_.scrub(); break;
         case ControlCommand::member_offline:
-            refused = co_await handlers_.member_offline(request.value().member);
-            break;
         case ControlCommand::member_online:
-            refused = co_await handlers_.member_online(request.value().member);
+        case ControlCommand::member_add:
+        case ControlCommand::member_remove:
+        case ControlCommand::member_replace:
+            refused = co_await handlers_.member(request.value());
             break;
     }
     if (refused) co_return render_error_answer(refused->text);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Answers on a volume's control socket. At most kControlClientsMax clients at a time, each with a
-// bounded line and a deadline for each exchange: a client that stalls or sends garbage costs only
-// its own connection.
+// bounded line and a deadline for each exchange, apart from what the command itself takes: a client
+// that stalls or sends garbage costs only its own connection.
 #pragma once
 
 #include <functional>
@@ -15,6 +15,7 @@
 #include "blockdev/env.h"
 #include "blockdev/event.h"
 #include "blockdev/task.h"
+#include "tools/gemel/control_protocol.h"
 #include "tools/gemel/volume_status.h"
 
 namespace gemel::tools {
@@ -28,9 +29,8 @@ public:
     struct Handlers {
         std::function<VolumeStatus()> status;  // Asked anew for every answer.
         std::function<void()> scrub;
-        // By path or UUID. What they answer is why it was refused.
-        std::function<Task<std::optional<Problem>>(const std::string&)> member_offline;
-        std::function<Task<std::optional<Problem>>(const std::string&)> member_online;
+        // One of the commands about members. What it answers is why it was refused.
+        std::function<Task<std::optional<Problem>>(ControlRequest)> member;
     };
     static Outcome<std::unique_ptr<ControlServer>> start(Env& env, const std::string& socket_path,
                                                          Handlers handlers);

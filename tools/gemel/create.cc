@@ -62,6 +62,9 @@ mirror::CreateOptions options_from(const CreateArguments& arguments, const Volum
     for (const std::string& member : arguments.members) {
         options.members.push_back(absolute_path(member));
     }
+    for (const std::string& spare : arguments.spares) {
+        options.spares.push_back(absolute_path(spare));
+    }
     options.witness_path = arguments.witness ? absolute_path(*arguments.witness) : paths.witness;
     options.log_size = arguments.log_size;
     options.log_limit = arguments.log_limit;
@@ -71,11 +74,17 @@ mirror::CreateOptions options_from(const CreateArguments& arguments, const Volum
     return options;
 }
 
+std::vector<std::string> member_paths(const mirror::CreateOptions& options) {
+    std::vector<std::string> paths = options.members;
+    paths.insert(paths.end(), options.spares.begin(), options.spares.end());
+    return paths;
+}
+
 // A path that is not UTF-8 has no place in a volume file; known before anything is made.
 void check_storable(const mirror::CreateOptions& options, const VolumePaths& paths) {
     mirror::VolumeDescription draft{options.name, {}, options.size, {}, options.witness_path};
     draft.uuid.bytes[0] = 1;
-    for (const std::string& member : options.members) {
+    for (const std::string& member : member_paths(options)) {
         ++draft.uuid.bytes[1];
         draft.members.push_back({member, draft.uuid});
     }
@@ -84,7 +93,7 @@ void check_storable(const mirror::CreateOptions& options, const VolumePaths& pat
 
 void check_paths(const mirror::CreateOptions& options, const VolumePaths& paths) {
     check_socket_paths(paths);
-    std::vector<std::string> all = options.members;
+    std::vector<std::string> all = member_paths(options);
     all.push_back(options.witness_path);
     all.push_back(paths.file);
     // Nothing is there yet; once the volume is served, this is.
@@ -93,12 +102,12 @@ void check_paths(const mirror::CreateOptions& options, const VolumePaths& paths)
     check_distinct(all);
     check_new_file(paths.file, "the volume file", options.force);
     check_new_file(options.witness_path, "the witness", options.force);
-    check_member_paths(options.members);
+    check_member_paths(member_paths(options));
     check_storable(options, paths);
 }
 
 std::vector<std::string> files_of(const mirror::CreateOptions& options) {
-    std::vector<std::string> files = options.members;
+    std::vector<std::string> files = member_paths(options);
     files.push_back(options.witness_path);
     return files;
 }

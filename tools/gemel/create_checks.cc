@@ -122,10 +122,11 @@ void check_create_arguments(const CreateArguments& arguments) {
         }
     }
     for (const std::string& member : arguments.members) check_text(member);
+    for (const std::string& spare : arguments.spares) check_text(spare);
     if (arguments.members.size() < 2) {
         throw UsageError("a mirror needs at least 2 members; give --member again");
     }
-    if (arguments.members.size() > kVolumeFileMembersMax) {
+    if (arguments.members.size() + arguments.spares.size() > kVolumeFileMembersMax) {
         throw UsageError(fmt::format("more than {} members", kVolumeFileMembersMax));
     }
 }

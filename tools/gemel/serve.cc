@@ -131,16 +131,6 @@ public:
                fmt::format("gemel {}", plan.description.uuid.text())),
           started_ns_(env.now_ns()) {}
 
-    // The volume file only says where the members lie; what else it says should be true, too.
-    void compare_with_file() const {
-        const mirror::VolumeReport report = volume_->report();
-        if (report.size == plan_.description.size) return;
-        env_.log(LogLevel::warning,
-                 fmt::format("{} says that the volume has {} bytes, its members say {}, which is "
-                             "what counts: mend the file",
-                             plan_.file, plan_.description.size, report.size));
-    }
-
     // Listens everywhere, or says where it cannot.
     Outcome<void> listen() {
         for (const Address& address : plan_.addresses) {
@@ -153,22 +143,31 @@ public:
             env_, plan_.paths.control_socket,
             {.status = [this] { return status(); },
              .scrub = [this] { volume_->scrub(); },
-             .member_offline = [this](const std::string& m) { return move_member(m, false); },
-             .member_online = [this](const std::string& m) { return move_member(m, true); }});
+             .member = [this](ControlRequest request) { return change_member(request); }});
         if (!control.ok()) return control.error();
         control_ = std::move(control).value();
         return {};
     }
 
-    Task<std::optional<Problem>> move_member(std::string member, bool online) {
-        const std::optional<size_t> index = volume_->find_member(member);
+    Task<std::optional<Problem>> change_member(ControlRequest request) {
+        const mirror::NewMemberOrder order{request.path, request.force, request.spare};
+        if (request.command == ControlCommand::member_add) {
+            co_return why_not(co_await volume_->add_member(order));
+        }
+        const std::optional<size_t> index = volume_->find_member(request.member);
         if (!index) {
             co_return Problem{Errc::not_found, fmt::format("{} has no member {}; 'gemel status' "
                                                            "lists them",
-                                                           plan_.description.name, member)};
+                                                           plan_.description.name, request.member)};
         }
-        if (online) co_return co_await volume_->bring_online(*index);
-        co_return co_await volume_->take_offline(*index);
+        switch (request.command) {
+            case ControlCommand::member_online: co_return co_await volume_->bring_online(*index);
+            case ControlCommand::member_remove:
+                co_return co_await volume_->remove_member(*index, request.force);
+            case ControlCommand::member_replace:
+                co_return why_not(co_await volume_->replace_member(*index, order, request.force));
+            default: co_return co_await volume_->take_offline(*index);
+        }
     }
 
     void announce() const {
@@ -185,6 +184,7 @@ public:
     // Requests are answered, the log goes home, the sockets go away.
     Task<Outcome<void>> stop() {
         const uint64_t begin_ns = env_.now_ns();
+        volume_->close_down();
         co_await nbd_.stop(begin_ns + kDrainLimitNs);
         if (control_) co_await control_->stop();
         const Status closed = co_await volume_->close(begin_ns + kShutdownLimitNs);
@@ -201,6 +201,10 @@ public:
     }
 
 private:
+    static std::optional<Problem> why_not(const Outcome<size_t>& outcome) {
+        return outcome.ok() ? std::nullopt : std::optional<Problem>(outcome.error());
+    }
+
     VolumeStatus status() const {
         VolumeStatus status;
         status.file = plan_.file;
@@ -220,13 +224,16 @@ private:
 };
 
 Task<Outcome<void>> serve(UringEnv& env, const ServePlan& plan) {
-    auto volume = co_await mirror::open_volume(env, plan.description, plan.open);
+    mirror::OpenOptions options = plan.open;
+    options.keep = [&plan](const mirror::VolumeDescription& description) {
+        return write_volume_file(plan.file, description, true);
+    };
+    auto volume = co_await mirror::open_volume(env, plan.description, options);
     if (!volume.ok()) co_return volume.error();
     let_signals_kill(false);
     VolumeServer server(env, plan, std::move(volume).value());
     const Outcome<void> listening = server.listen();
     if (listening.ok()) {
-        server.compare_with_file();
         server.announce();
         const Result<int> number = co_await env.next_signal(kEndSignals);
         const char* name = number.ok() ? sigabbrev_np(number.value()) : nullptr;

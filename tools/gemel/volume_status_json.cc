@@ -97,6 +97,8 @@ Json member_json(const MemberReport& member) {
     json["why"] = needs_reason(member) ? text_or_null(member.why) : Json();
     json["released"] = member.released;
     json["configured"] = text_or_null(member.configured);
+    json["spare"] = member.is_spare;
+    json["replaces"] = text_or_null(member.replaces);
     json["resync"] = resync_json(member.resync);
     json["direct"] = member.direct;
     for (const auto& [key, field] : kMemberCounters) json[key] = member.*field;
@@ -202,14 +204,20 @@ const Json& added(const Json& json, const char* key) {
     return found == json.end() ? kNone : *found;
 }
 
+bool added_mark(const Json& json, const char* key) {
+    const Json& mark = added(json, key);
+    return !mark.is_null() && mark.get<bool>();
+}
+
 MemberReport parse_member(const Json& json) {
     MemberReport member;
     member.uuid = parse_uuid(json.at("uuid"));
     member.path = json.at("path").get<std::string>();
     member.state = json.at("state").get<std::string>();
     member.why = text_or_empty(added(json, "why"));
-    const Json& released = added(json, "released");
-    member.released = !released.is_null() && released.get<bool>();
+    member.released = added_mark(json, "released");
+    member.is_spare = added_mark(json, "spare");
+    member.replaces = text_or_empty(added(json, "replaces"));
     member.configured = text_or_empty(added(json, "configured"));
     member.resync = parse_resync(added(json, "resync"));
     member.direct = json.at("direct").get<bool>();

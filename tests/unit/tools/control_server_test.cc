@@ -82,8 +82,7 @@ private:
         auto server = ControlServer::start(*env_, path_,
                                            {.status = example_status,
                                             .scrub = [] {},
-                                            .member_offline = nullptr,
-                                            .member_online = nullptr});
+                                            .member = nullptr});
         CHECK(server.ok());
         thread.emplace(body);
         while (!finished) co_await sleep_for(*env_, kMillisecond);
@@ -102,7 +101,7 @@ TEST_F(ControlServerTest, AnswersStatus) {
 TEST_F(ControlServerTest, AnswersSeveralLinesOfOneClient) {
     serve_while([this] {
         const FileDescriptor client = connect_raw();
-        const std::string request = render_control_request({ControlCommand::status, ""});
+        const std::string request = render_control_request({ControlCommand::status});
         send_text(client, request + request + "garbage\n" + request);
         shutdown(client.get(), SHUT_WR);
         const std::string answers = read_all(client);
@@ -125,7 +124,7 @@ TEST_F(ControlServerTest, OutlivesClientsThatVanish) {
         for (int i = 0; i < 50; ++i) {
             const FileDescriptor client = connect_raw();
             if (i % 3 == 1) send_text(client, "{\"command\"");
-            if (i % 3 == 2) send_text(client, render_control_request({ControlCommand::status, ""}));
+            if (i % 3 == 2) send_text(client, render_control_request({ControlCommand::status}));
         }
         EXPECT_TRUE(ask_status(path_).ok());
     });
@@ -137,7 +136,7 @@ TEST_F(ControlServerTest, TakesABoundedNumberOfClients) {
         for (size_t i = 0; i < kControlClientsMax; ++i) {
             silent.push_back(connect_raw());
             // An answer proves that this one was accepted.
-            send_text(silent.back(), render_control_request({ControlCommand::status, ""}));
+            send_text(silent.back(), render_control_request({ControlCommand::status}));
             char first = 0;
             EXPECT_EQ(recv(silent.back().get(), &first, 1, 0), 1);
         }

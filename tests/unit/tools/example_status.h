@@ -14,6 +14,8 @@ inline mirror::MemberReport example_member() {
     member.state = "failed";
     member.why = "no progress: timed out";
     member.configured = "behind";
+    member.is_spare = true;
+    member.replaces = "/srv/z.img";
     member.resync.emplace();
     member.resync->state = 1;
     member.resync->base_epoch.bytes[0] = 4;
