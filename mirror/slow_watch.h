@@ -38,6 +38,12 @@ public:
     // The member may come back at once.
     void hurry(size_t member) { history_[member].forgive(); }
 
+    // Another member gets this place.
+    void forget(size_t member) {
+        history_[member] = SlowHistory{};
+        appends_[member] = flushes_[member] = WorkDone{};
+    }
+
     // The background work, until stop().
     Task<void> run();
     void stop();

@@ -126,6 +126,7 @@ size_t Volume::settle_in(size_t index, const Uuid& uuid, const NewMemberOrder& o
     if (index < members_.size()) {
         sequencer_.forget(index);
         health_.forget(index);
+        slow_watch_.forget(index);
         last_repairs_[index] = {UINT64_MAX, 0};
     }
     rejoiner_.forget(index);
