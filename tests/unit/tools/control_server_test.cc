@@ -79,10 +79,8 @@ protected:
 private:
     Task<void> serve_until(std::atomic<bool>& finished, std::optional<std::thread>& thread,
                            const std::function<void()>& body) {
-        auto server = ControlServer::start(*env_, path_,
-                                           {.status = example_status,
-                                            .scrub = [] {},
-                                            .member = nullptr});
+        auto server = ControlServer::start(
+            *env_, path_, {.status = example_status, .scrub = [] {}, .member = nullptr});
         CHECK(server.ok());
         thread.emplace(body);
         while (!finished) co_await sleep_for(*env_, kMillisecond);
