@@ -126,8 +126,11 @@ Task<void> Rejoiner::look_after(size_t index) {
         case MemberState::behind:
         case MemberState::adding:
             if (env_.now_ns() < patience.due_ns) break;
-            if (slot.guard) co_await bring_back(index);
-            if (!slot.guard) reopen(index);
+            if (slot.guard) {
+                co_await bring_back(index);
+            } else {
+                reopen(index);
+            }
             break;
         default: break;
     }

@@ -230,8 +230,9 @@ void Scrub::part_done(uint64_t page) {
 }
 
 Task<void> Scrub::scrub_tables(uint64_t page) {
-    std::vector<uint8_t> whole(members_.size(), 1);
-    std::vector<uint64_t> before(members_.size());
+    // Members may come while this goes on.
+    std::vector<uint8_t> whole(blockdev::kMaximumMembers, 1);
+    std::vector<uint64_t> before(blockdev::kMaximumMembers);
     Scope scope(env_);
     for (size_t i = 0; i < members_.size(); ++i) {
         if (!members_.readable(i)) continue;
@@ -262,8 +263,8 @@ Task<void> Scrub::compare_tables(uint64_t page) {
     RangeLock::Hold hold(locks_, first, first + kPageBlocks, RangeLock::Mode::shared);
     co_await hold;
     PageValues newest;
-    std::vector<PageValues> values(members_.size());
-    std::vector<bool> known(members_.size());
+    std::vector<PageValues> values(blockdev::kMaximumMembers);  // Members may come meanwhile.
+    std::vector<bool> known(blockdev::kMaximumMembers);
     for (size_t i = 0; i < members_.size(); ++i) {
         if (!members_.readable(i)) continue;
         const Status status =

@@ -106,9 +106,12 @@ ConfigurationRecord Volume::configuration_with(const Uuid& member, bool spare) c
 }
 
 Task<Outcome<Uuid>> Volume::make_new(NewMemberOrder order) {
+    // Others may have had their turn before this.
     size_t source = 0;
     while (source < members_.size() && !members_.readable(source)) ++source;
-    CHECK(source < members_.size());
+    if (stopped_ || closing_down_ || source == members_.size()) {
+        co_return Problem{Errc::closed, name_ + ": is not being served"};
+    }
     blockdev::MemberIdentity identity;
     identity.member = make_uuid(env_);
     identity.volume = uuid_;

@@ -313,6 +313,24 @@ TEST_F(MembershipTest, AMemberThatLostBothSuperblocksIsMadeAnew) {
     expect_members_alike();
 }
 
+TEST_F(MembershipTest, AScrubGoesOnWhileMembersComeAndGo) {
+    make();
+    ASSERT_TRUE(world().fill(0, 4 << 20, 5).ok());
+    ASSERT_TRUE(world().drain().ok());
+    volume().scrub();
+    for (int i = 0; i < 6; ++i) {
+        const std::string path = "/turn" + std::to_string(i);
+        add(path);
+        volume().scrub();
+        wait_in_sync(path);
+        EXPECT_EQ(remove(path), "");
+    }
+    wait_for(
+        [&] { return volume().report().scrub.passes > 0 && !volume().report().scrub.running; });
+    for (const uint64_t found : volume().report().scrub.found) EXPECT_EQ(found, 0u);
+    expect_members_alike();
+}
+
 // The places of members that are gone are used again.
 TEST_F(MembershipTest, MembersComeAndGo) {
     make();
